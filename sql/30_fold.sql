@@ -1,0 +1,39 @@
+-- Fold: state from events, with one reducer f(state, item) RETURNS state.
+
+CREATE FUNCTION immutable._fold_step(
+	internal, initial anyelement, reducer regproc, VARIADIC items "any")
+RETURNS internal
+LANGUAGE C STABLE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'ie_fold_step';
+COMMENT ON FUNCTION immutable._fold_step(internal, anyelement, regproc, "any") IS
+'transition function of immutable.fold';
+
+CREATE FUNCTION immutable._fold_result(
+	internal, initial anyelement, reducer regproc, VARIADIC items "any")
+RETURNS anyelement
+LANGUAGE C STABLE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'ie_fold_result';
+COMMENT ON FUNCTION immutable._fold_result(internal, anyelement, regproc, "any") IS
+'final function of immutable.fold';
+
+-- SSPACE: a group holds one state, not the 8 kB the planner assumes.
+CREATE AGGREGATE immutable.fold(initial anyelement, reducer regproc, VARIADIC items "any") (
+	SFUNC = immutable._fold_step,
+	STYPE = internal,
+	SSPACE = 256,
+	FINALFUNC = immutable._fold_result,
+	FINALFUNC_EXTRA,
+	FINALFUNC_MODIFY = READ_ONLY,
+	PARALLEL = RESTRICTED
+);
+COMMENT ON AGGREGATE immutable.fold(anyelement, regproc, "any") IS
+'fold rows into a state with reducer(state, item …), in the order of the aggregate''s ORDER BY; over a window, the state at every row; NULL for no rows (22004, 22023, 42501, 42804, 42883)';
+
+CREATE FUNCTION immutable.replay(
+	log regclass, stream text, initial anyelement, reducer regproc,
+	upto_version bigint DEFAULT NULL, as_of timestamptz DEFAULT NULL)
+RETURNS anyelement
+LANGUAGE C STABLE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'ie_replay';
+COMMENT ON FUNCTION immutable.replay(regclass, text, anyelement, regproc, bigint, timestamptz) IS
+'the state of one stream: initial folded with reducer(state, event), up to a version or to what was recorded at a time, both inclusive (22004, 22023, 42501, 42804, 42809, 42883)';

@@ -1,0 +1,318 @@
+/*
+ * append.c: one event to the end of its stream.
+ *
+ * The order of the steps is the promise: check the arguments, the privilege
+ * and the guards; lock the stream for this call; read its head, waiting for a
+ * writer in progress; recognise a retry; check the expected version; only then
+ * draw a position; write; let others in. So a refused append draws no
+ * position, versions have no gaps, positions rise within a stream, and no
+ * append is lost.
+ */
+#include "immutable_events.h"
+
+#include "access/htup_details.h"
+#include "access/sysattr.h"
+#include "access/xact.h"
+#include "commands/sequence.h"
+#include "compat.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/uuid.h"
+
+/* What append answers: immutable.appended. */
+typedef struct Appended
+{
+	int64		version;
+	int64		position;
+	int32		written;
+} Appended;
+
+/* expected_version, NULL included */
+typedef struct Expectation
+{
+	bool		any;
+	int64		version;
+} Expectation;
+
+static void read_event(FunctionCallInfo fcinfo, IeEvent *event);
+static Expectation read_expectation(FunctionCallInfo fcinfo, int argno);
+static Appended append(Oid log, IeEvent *event, Expectation expected);
+static void check_privilege(const IeTarget *target);
+static void check_fit(const IeTarget *target);
+static void check_facts(const IeTarget *target, const IeLog *facts);
+static IeHead lock_head(const IeTarget *target, const text *stream,
+						const pg_uuid_t *id, IeHead *same_id);
+static bool is_retry(const IeTarget *target, const IeEvent *event,
+					 Expectation expected, const IeHead *head,
+					 const IeHead *same_id);
+static void refuse_id(const IeTarget *target, const IeEvent *event,
+					  const IeHead *same_id) pg_attribute_noreturn();
+static void check_expectation(const IeTarget *target, const text *stream,
+							  Expectation expected, int64 version);
+static void place(const IeTarget *target, IeEvent *event, const IeHead *head);
+static Datum to_record(FunctionCallInfo fcinfo, Appended result);
+
+PG_FUNCTION_INFO_V1(ie_append);
+
+/* Append one event to a stream. */
+Datum
+ie_append(PG_FUNCTION_ARGS)
+{
+	IeEvent		event;
+	Expectation expected;
+	Appended	result;
+
+	PreventCommandDuringRecovery("immutable.append()");
+	PreventCommandIfReadOnly("immutable.append()");
+	PreventCommandIfParallelMode("immutable.append()");
+	ie_require_arg(fcinfo, 0, "log");
+	read_event(fcinfo, &event);
+	expected = read_expectation(fcinfo, 5);
+	result = append(PG_GETARG_OID(0), &event, expected);
+	PG_RETURN_DATUM(to_record(fcinfo, result));
+}
+
+/* Take the event from the arguments, and refuse what is not one. */
+static void
+read_event(FunctionCallInfo fcinfo, IeEvent *event)
+{
+	ie_require_arg(fcinfo, 1, "stream");
+	ie_require_arg(fcinfo, 2, "type");
+	ie_require_arg(fcinfo, 3, "data");
+	ie_require_arg(fcinfo, 7, "schema_version");
+	event->stream = PG_GETARG_TEXT_PP(1);
+	event->type = PG_GETARG_TEXT_PP(2);
+	event->data = PG_GETARG_JSONB_P(3);
+	event->metadata = PG_ARGISNULL(4) ? NULL : PG_GETARG_JSONB_P(4);
+	event->id = PG_ARGISNULL(6) ? NULL : PG_GETARG_UUID_P(6);
+	event->schema_version = PG_GETARG_INT32(7);
+	ie_check_event(event);
+	event->metadata = ie_metadata(event->metadata);
+}
+
+/* Take expected_version from the arguments. */
+static Expectation
+read_expectation(FunctionCallInfo fcinfo, int argno)
+{
+	Expectation expected = {.any = PG_ARGISNULL(argno)};
+
+	if (expected.any)
+		return expected;
+	expected.version = PG_GETARG_INT64(argno);
+	if (expected.version < 0 && expected.version != IE_STREAM_EXISTS)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("expected_version " INT64_FORMAT " has no meaning",
+						expected.version),
+				 errhint("Pass NULL for any version, 0 for a new stream, %d for an existing one, or the exact version.",
+						 IE_STREAM_EXISTS)));
+	return expected;
+}
+
+/* The steps of an append, in the order that makes the promises hold. */
+static Appended
+append(Oid log, IeEvent *event, Expectation expected)
+{
+	IeTarget	target = ie_open_log(log, event->stream, RowExclusiveLock);
+	pg_uuid_t	generated;
+	IeHead		head;
+	IeHead		same_id = {0};
+	Appended	result;
+
+	check_privilege(&target);
+	check_fit(&target);
+	head = lock_head(&target, event->stream, event->id, &same_id);
+	if (event->id != NULL &&
+		is_retry(&target, event, expected, &head, &same_id))
+	{
+		ie_unlock_stream(&target, event->stream);
+		result = (Appended) {same_id.version, same_id.position, 0};
+	}
+	else
+	{
+		check_expectation(&target, event->stream, expected, head.version);
+		if (event->id == NULL)
+		{
+			ie_uuid_v7(&generated);
+			event->id = &generated;
+		}
+		place(&target, event, &head);
+		ie_insert(&target, event);
+		result = (Appended) {event->version, event->position, 1};
+	}
+	ie_close_log(&target);
+	return result;
+}
+
+/* INSERT on the log is the right to append, all columns of it. */
+static void
+check_privilege(const IeTarget *target)
+{
+	Bitmapset  *columns = NULL;
+	int			column;
+
+	for (column = IE_POSITION; column <= IE_NCOLUMNS; column++)
+		columns = bms_add_member(columns,
+								 column - FirstLowInvalidHeapAttributeNumber);
+	ie_check_privileges(target->log, ACL_INSERT, NULL, columns);
+}
+
+/* Fail closed: never write into a log that anybody could change. */
+static void
+check_fit(const IeTarget *target)
+{
+	check_facts(target, target->root);
+	if (target->facts != target->root)
+		check_facts(target, target->facts);
+}
+
+/* Refuse a log, or a leaf of it, that is unfit. */
+static void
+check_facts(const IeTarget *target, const IeLog *facts)
+{
+	if (facts->problem == NULL)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("log \"%s\" is unfit for appends",
+					RelationGetRelationName(target->log)),
+			 errdetail("In \"%s\", %s.",
+					   get_rel_name(facts->relid), facts->problem),
+			 errhint("immutable.protect puts missing guards back."),
+			 errtable(target->log)));
+}
+
+/*
+ * Lock the stream and read its head, and the event that has the given id. If
+ * either was written by a transaction in progress, wait for it without the
+ * lock and ask again.
+ */
+static IeHead
+lock_head(const IeTarget *target, const text *stream, const pg_uuid_t *id,
+		  IeHead *same_id)
+{
+	for (;;)
+	{
+		IeHead		head;
+		TransactionId writer;
+
+		ie_lock_stream(target, stream);
+		head = ie_read_head(target, stream);
+		writer = head.writer;
+		if (!TransactionIdIsValid(writer) && id != NULL)
+		{
+			*same_id = ie_find_id(target, stream, id);
+			writer = same_id->writer;
+		}
+		if (!TransactionIdIsValid(writer))
+			return head;
+		ie_unlock_stream(target, stream);
+		XactLockTableWait(writer, target->rel, NULL, XLTW_None);
+	}
+}
+
+/*
+ * Is this event in the stream already, where the caller expects it to go?
+ * (The table is KurrentDB's: a retry answers as the first call did.)
+ */
+static bool
+is_retry(const IeTarget *target, const IeEvent *event, Expectation expected,
+		 const IeHead *head, const IeHead *same_id)
+{
+	if (same_id->version == 0)
+		return false;
+	if (same_id->same_stream &&
+		(expected.any || expected.version == IE_STREAM_EXISTS ||
+		 expected.version + 1 == same_id->version))
+		return true;
+	check_expectation(target, event->stream, expected, head->version);
+	refuse_id(target, event, same_id);
+}
+
+/* Raise the error for an id that stands elsewhere. */
+static void
+refuse_id(const IeTarget *target, const IeEvent *event,
+		  const IeHead *same_id)
+{
+	char	   *id = DatumGetCString(DirectFunctionCall1(uuid_out,
+														 UUIDPGetDatum(event->id)));
+
+	ereport(ERROR,
+			(errcode(ERRCODE_UNIQUE_VIOLATION),
+			 errmsg("event id \"%s\" stands already in log \"%s\"",
+					id, RelationGetRelationName(target->log)),
+			 same_id->same_stream
+			 ? errdetail("It is version " INT64_FORMAT " of this stream.",
+						 same_id->version)
+			 : errdetail("It is an event of another stream."),
+			 errhint("Give a new event a new id."),
+			 errtable(target->log)));
+}
+
+/* Optimistic concurrency: the stream must be where the caller thinks. */
+static void
+check_expectation(const IeTarget *target, const text *stream,
+				  Expectation expected, int64 version)
+{
+	char	   *name;
+
+	if (expected.any || expected.version == version ||
+		(expected.version == IE_STREAM_EXISTS && version > 0))
+		return;
+	name = text_to_cstring(stream);
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("cannot append to stream \"%s\"", name),
+			 expected.version == IE_STREAM_EXISTS
+			 ? errdetail("Stream \"%s\" does not exist.", name)
+			 : errdetail("Stream \"%s\" is at version " INT64_FORMAT ", expected " INT64_FORMAT ".",
+						 name, version, expected.version),
+			 errhint("Read the stream again and decide again."),
+			 errtableconstraint(target->log, "expected_version")));
+}
+
+/* Give the event its version, its time, and then its position. */
+static void
+place(const IeTarget *target, IeEvent *event, const IeHead *head)
+{
+	event->version = head->version + 1;
+	event->recorded_at = Max(GetCurrentTimestamp(), head->recorded_at);
+	event->position = nextval_internal(target->root->sequence, false);
+	if (event->position <= head->position)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("the sequence of log \"%s\" was set back",
+						RelationGetRelationName(target->log)),
+				 errdetail("It gave position " INT64_FORMAT ", the stream's last event has " INT64_FORMAT ".",
+						   event->position, head->position),
+				 errhint("Set it to the highest position of the log."),
+				 errtable(target->log)));
+}
+
+/* Build the answer. */
+static Datum
+to_record(FunctionCallInfo fcinfo, Appended result)
+{
+	Datum		values[3];
+	bool		nulls[3] = {false, false, false};
+	TupleDesc	columns = fcinfo->flinfo->fn_extra;
+
+	if (columns == NULL)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
+
+		if (get_call_result_type(fcinfo, NULL, &columns) != TYPEFUNC_COMPOSITE)
+			elog(ERROR, "unexpected result type");
+		columns = BlessTupleDesc(CreateTupleDescCopy(columns));
+		fcinfo->flinfo->fn_extra = columns;
+		MemoryContextSwitchTo(caller);
+	}
+	values[0] = Int64GetDatum(result.version);
+	values[1] = Int64GetDatum(result.position);
+	values[2] = Int32GetDatum(result.written);
+	return HeapTupleGetDatum(heap_form_tuple(columns, values, nulls));
+}

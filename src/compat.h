@@ -1,0 +1,115 @@
+/*
+ * compat.h: the only file that looks at PG_VERSION_NUM.
+ *
+ * A polyfill takes the name and the shape of the newest server's function.
+ */
+#ifndef IMMUTABLE_EVENTS_COMPAT_H
+#define IMMUTABLE_EVENTS_COMPAT_H
+
+#include "access/genam.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_proc.h"
+#include "executor/executor.h"
+#include "parser/parse_relation.h"
+#include "utils/acl.h"
+#include "utils/guc.h"
+
+#if PG_VERSION_NUM < 150000
+#error "immutable_events needs PostgreSQL 15 or later"
+#endif
+
+#if PG_VERSION_NUM < 160000
+#define guc_malloc(elevel, size) malloc(size)
+#define guc_free(ptr) free(ptr)
+
+/* ACL and owner checks by catalog, as PostgreSQL 16 has them. */
+static inline AclResult
+ie_function_aclcheck(Oid function, Oid role)
+{
+	return pg_proc_aclcheck(function, role, ACL_EXECUTE);
+}
+
+static inline bool
+ie_relation_ownercheck(Oid relation, Oid role)
+{
+	return pg_class_ownercheck(relation, role);
+}
+#else
+static inline AclResult
+ie_function_aclcheck(Oid function, Oid role)
+{
+	return object_aclcheck(ProcedureRelationId, function, role, ACL_EXECUTE);
+}
+
+static inline bool
+ie_relation_ownercheck(Oid relation, Oid role)
+{
+	return object_ownercheck(RelationRelationId, relation, role);
+}
+#endif
+
+/* The member of PGPROC that holds the local transaction id. */
+#if PG_VERSION_NUM < 170000
+#define IE_LXID lxid
+#else
+#define IE_LXID vxid.lxid
+#endif
+
+/*
+ * Check table privileges as the executor does for a query, so that
+ * ExecutorCheckPerms_hook (pgaudit, sepgsql) sees the access too.
+ */
+static inline void
+ie_check_privileges(Relation rel, AclMode mode, Bitmapset *selected,
+					Bitmapset *inserted)
+{
+	RangeTblEntry *rte = makeNode(RangeTblEntry);
+#if PG_VERSION_NUM >= 160000
+	List	   *perminfos = NIL;
+	RTEPermissionInfo *perminfo;
+#endif
+
+	rte->rtekind = RTE_RELATION;
+	rte->relid = RelationGetRelid(rel);
+	rte->relkind = rel->rd_rel->relkind;
+	rte->rellockmode = (mode & ACL_INSERT) ? RowExclusiveLock : AccessShareLock;
+#if PG_VERSION_NUM >= 160000
+	perminfo = addRTEPermissionInfo(&perminfos, rte);
+	perminfo->requiredPerms = mode;
+	perminfo->selectedCols = selected;
+	perminfo->insertedCols = inserted;
+	ExecCheckPermissions(list_make1(rte), perminfos, true);
+#else
+	rte->requiredPerms = mode;
+	rte->selectedCols = selected;
+	rte->insertedCols = inserted;
+	ExecCheckRTPerms(list_make1(rte), true);
+#endif
+}
+
+/* Insert the index entries of a new row. */
+static inline List *
+ie_insert_index_tuples(ResultRelInfo *target, TupleTableSlot *slot,
+					   EState *estate)
+{
+#if PG_VERSION_NUM >= 160000
+	return ExecInsertIndexTuples(target, slot, estate, false, false, NULL,
+								 NIL, false);
+#else
+	return ExecInsertIndexTuples(target, slot, estate, false, false, NULL,
+								 NIL);
+#endif
+}
+
+/* Begin an index scan that returns heap rows. */
+static inline IndexScanDesc
+ie_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nkeys)
+{
+#if PG_VERSION_NUM >= 180000
+	return index_beginscan(heap, index, snapshot, NULL, nkeys, 0);
+#else
+	return index_beginscan(heap, index, snapshot, nkeys, 0);
+#endif
+}
+
+#endif							/* IMMUTABLE_EVENTS_COMPAT_H */

@@ -1,0 +1,109 @@
+/*
+ * event.c: the columns of immutable.event, and what makes an event valid.
+ */
+#include "immutable_events.h"
+
+#include "access/htup_details.h"
+#include "executor/executor.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+
+static void check_name(const text *name, const char *what);
+static void check_object(Jsonb *value, const char *what);
+
+/* A stream's name: not empty, and short enough for the index on it. */
+void
+ie_check_stream(const text *stream)
+{
+	check_name(stream, "stream");
+	if (VARSIZE_ANY_EXHDR(stream) > IE_MAX_STREAM_BYTES)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("stream name is too long"),
+				 errdetail("It has %zu bytes, at most %d are allowed.",
+						   (size_t) VARSIZE_ANY_EXHDR(stream),
+						   IE_MAX_STREAM_BYTES)));
+}
+
+/* What must hold of every event, from whatever source it comes. */
+void
+ie_check_event(const IeEvent *event)
+{
+	ie_check_stream(event->stream);
+	check_name(event->type, "type");
+	if (*VARDATA_ANY(event->type) == '$')
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("type \"%s\" is reserved",
+						text_to_cstring(event->type)),
+				 errdetail("Types that begin with \"$\" belong to the extension.")));
+	if (event->schema_version < 1)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("schema_version must be 1 or more")));
+	check_object(event->data, "data");
+	if (event->metadata != NULL)
+		check_object(event->metadata, "metadata");
+}
+
+/* Refuse an empty name. */
+static void
+check_name(const text *name, const char *what)
+{
+	if (VARSIZE_ANY_EXHDR(name) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must not be empty", what)));
+}
+
+/* Refuse JSON that is not an object. */
+static void
+check_object(Jsonb *value, const char *what)
+{
+	if (!JB_ROOT_IS_OBJECT(value))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("%s must be a JSON object", what),
+				 errhint("Put the value under a key, as in {\"value\": 1}.")));
+}
+
+/* The given metadata over the session's immutable.context. */
+Jsonb *
+ie_metadata(Jsonb *given)
+{
+	static Jsonb empty;
+
+	if (ie_context == NULL && given == NULL)
+	{
+		SET_VARSIZE(&empty, sizeof(empty));
+		empty.root.header = JB_FOBJECT;
+		return &empty;
+	}
+	if (ie_context == NULL)
+		return given;
+	if (given == NULL)
+		return ie_context;
+	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat,
+											  JsonbPGetDatum(ie_context),
+											  JsonbPGetDatum(given)));
+}
+
+/* Lay an event out as a row of its log. */
+void
+ie_event_to_slot(const IeEvent *event, TupleTableSlot *slot)
+{
+	Datum	   *values = slot->tts_values;
+
+	ExecClearTuple(slot);
+	memset(slot->tts_isnull, false, IE_NCOLUMNS * sizeof(bool));
+	values[IE_POSITION - 1] = Int64GetDatum(event->position);
+	values[IE_RECORDED_AT - 1] = TimestampTzGetDatum(event->recorded_at);
+	values[IE_VERSION - 1] = Int64GetDatum(event->version);
+	values[IE_ID - 1] = UUIDPGetDatum(event->id);
+	values[IE_SCHEMA_VERSION - 1] = Int32GetDatum(event->schema_version);
+	values[IE_STREAM - 1] = PointerGetDatum(event->stream);
+	values[IE_TYPE - 1] = PointerGetDatum(event->type);
+	values[IE_DATA - 1] = JsonbPGetDatum(event->data);
+	values[IE_METADATA - 1] = JsonbPGetDatum(event->metadata);
+	ExecStoreVirtualTuple(slot);
+}

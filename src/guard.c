@@ -1,0 +1,216 @@
+/*
+ * guard.c: the trigger that refuses, and the check that it is in place.
+ *
+ * One trigger function sits on every protected table, once for each row and
+ * once for each statement, ENABLE ALWAYS: it raises for whatever event it was
+ * made for. On a log those events include INSERT, and then it lets three
+ * kinds of row in: the one that append has announced, what logical
+ * replication applies, and an import by the owner.
+ */
+#include "immutable_events.h"
+
+#include "access/relation.h"
+#include "catalog/pg_trigger.h"
+#include "commands/trigger.h"
+#include "replication/logicalworker.h"
+#include "utils/builtins.h"
+#include "utils/rel.h"
+
+static IeAdmission admitted;
+
+static const char *verb(TriggerEvent event);
+static void check_insert(TriggerData *trigdata);
+static bool is_admitted(TriggerData *trigdata);
+static void refuse(Relation rel, const char *action) pg_attribute_noreturn();
+static int16 guard_type(Relation rel, bool row);
+static const char *trigger_problem(Relation rel, bool row);
+
+PG_FUNCTION_INFO_V1(ie_guard);
+PG_FUNCTION_INFO_V1(ie_guard_problem_text);
+
+/* Refuse to change an immutable table. */
+Datum
+ie_guard(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigdata = (TriggerData *) fcinfo->context;
+
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" was not called by trigger manager",
+						"immutable._guard")));
+	if (!TRIGGER_FIRED_BEFORE(trigdata->tg_event))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function \"%s\" must be fired BEFORE",
+						"immutable._guard")));
+
+	if (!TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
+		refuse(trigdata->tg_relation, verb(trigdata->tg_event));
+	check_insert(trigdata);
+	/* a BEFORE ROW trigger returns the row that goes in */
+	return PointerGetDatum(trigdata->tg_trigtuple);
+}
+
+/* The verb of the message, from the event that fired. */
+static const char *
+verb(TriggerEvent event)
+{
+	if (TRIGGER_FIRED_BY_UPDATE(event))
+		return "update";
+	if (TRIGGER_FIRED_BY_DELETE(event))
+		return "delete from";
+	return "truncate";
+}
+
+/* Let a row into a log, or a statement that may bring one. */
+static void
+check_insert(TriggerData *trigdata)
+{
+	if (is_admitted(trigdata) || IsLogicalWorker())
+		return;
+	if (!ie_import)
+		refuse(trigdata->tg_relation, "insert into");
+	if (TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
+		ie_import_row(trigdata->tg_relation, trigdata->tg_trigslot);
+	else
+		ie_import_begin(trigdata->tg_relation);
+}
+
+/* Is this the row that append announced, or the statement that brings it? */
+static bool
+is_admitted(TriggerData *trigdata)
+{
+	Relation	rel = trigdata->tg_relation;
+	int			column;
+	bool		isnull;
+	Datum		position;
+
+	if (!OidIsValid(admitted.log))
+		return false;
+	if (!TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
+		return RelationGetRelid(rel) == admitted.log;
+	if (RelationGetRelid(rel) != admitted.leaf)
+		return false;
+	column = SPI_fnumber(RelationGetDescr(rel), "position");
+	position = slot_getattr(trigdata->tg_trigslot, column, &isnull);
+	return !isnull && DatumGetInt64(position) == admitted.position;
+}
+
+/* Announce the next row of a log; answers what was announced before. */
+IeAdmission
+ie_guard_admit(IeAdmission admission)
+{
+	IeAdmission before = admitted;
+
+	admitted = admission;
+	return before;
+}
+
+/* Raise the error of an immutable table. */
+static void
+refuse(Relation rel, const char *action)
+{
+	bool		log = ie_is_log(rel);
+
+	ereport(ERROR,
+			(errcode(ERRCODE_RESTRICT_VIOLATION),
+			 errmsg("cannot %s immutable table \"%s\"",
+					action, RelationGetRelationName(rel)),
+			 log
+			 ? errdetail("Rows of a log come from immutable.append and are never changed or removed.")
+			 : errdetail("Rows of an immutable table are never changed or removed."),
+			 log
+			 ? errhint("Append an event that corrects the earlier one.")
+			 : errhint("Insert a new row that corrects the earlier one."),
+			 errtable(rel)));
+}
+
+/*
+ * Is this function the guard? Asked of its entry point, not of its name: a
+ * function that was replaced, or runs with settings or as somebody else,
+ * enters through another address.
+ */
+bool
+ie_is_guard(Oid function)
+{
+	FmgrInfo	flinfo;
+
+	fmgr_info(function, &flinfo);
+	return flinfo.fn_addr == ie_guard;
+}
+
+/* What pg_trigger.tgtype must say of a table's guard. */
+static int16
+guard_type(Relation rel, bool row)
+{
+	int16		type = TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_UPDATE |
+		TRIGGER_TYPE_DELETE;
+
+	type |= row ? TRIGGER_TYPE_ROW : TRIGGER_TYPE_TRUNCATE;
+	if (ie_is_log(rel))
+		type |= TRIGGER_TYPE_INSERT;
+	return type;
+}
+
+/* The guard for rows or for statements, or NULL where there is none. */
+const Trigger *
+ie_find_guard(Relation rel, bool row)
+{
+	int16		type = guard_type(rel, row);
+	int			i;
+
+	for (i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+	{
+		const Trigger *trigger = &rel->trigdesc->triggers[i];
+
+		if (trigger->tgtype == type && trigger->tgnattr == 0 &&
+			trigger->tgqual == NULL && ie_is_guard(trigger->tgfoid))
+			return trigger;
+	}
+	return NULL;
+}
+
+/* What is wrong with a table's guards; NULL when it is armed. */
+const char *
+ie_guard_problem(Relation rel)
+{
+	const char *problem = NULL;
+
+	if (rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+		problem = trigger_problem(rel, true);
+	if (problem == NULL)
+		problem = trigger_problem(rel, false);
+	return problem;
+}
+
+/* What is wrong with one of the guards, or NULL. */
+static const char *
+trigger_problem(Relation rel, bool row)
+{
+	const Trigger *guard = ie_find_guard(rel, row);
+
+	if (guard == NULL)
+		return row ? "the row guard is missing or was replaced"
+			: "the statement guard is missing or was replaced";
+	if (guard->tgenabled != TRIGGER_FIRES_ALWAYS)
+		return row ? "the row guard is not ENABLE ALWAYS"
+			: "the statement guard is not ENABLE ALWAYS";
+	return NULL;
+}
+
+/* What is wrong with a table's guards, for the view protected_tables. */
+Datum
+ie_guard_problem_text(PG_FUNCTION_ARGS)
+{
+	Relation	rel = try_relation_open(PG_GETARG_OID(0), AccessShareLock);
+	const char *problem;
+
+	if (rel == NULL)
+		PG_RETURN_NULL();
+	problem = ie_guard_problem(rel);
+	relation_close(rel, AccessShareLock);
+	if (problem == NULL)
+		PG_RETURN_NULL();
+	PG_RETURN_TEXT_P(cstring_to_text(problem));
+}

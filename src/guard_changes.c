@@ -1,0 +1,82 @@
+/*
+ * guard_changes.c: the audit trail of the guards.
+ *
+ * The table immutable.guard_changes belongs to the extension; whoever changes
+ * a guard has been checked already, and only the write of the audit row runs
+ * as the extension's owner.
+ */
+#include "immutable_events.h"
+
+#include "access/relation.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+static Oid	extension_owner(void);
+
+/* Record that somebody did something to a relation's guards. */
+void
+ie_record_change(Relation rel, const char *action)
+{
+	Oid			types[] = {TEXTOID, TEXTOID, NAMEOID, NAMEOID};
+	Datum		values[4];
+	Oid			user;
+	int			security;
+	int			result;
+
+	GetUserIdAndSecContext(&user, &security);
+	values[0] = CStringGetTextDatum(ie_qualified_name(rel));
+	values[1] = CStringGetTextDatum(action);
+	values[2] = DirectFunctionCall1(namein, CStringGetDatum(GetUserNameFromId(user, false)));
+	values[3] = DirectFunctionCall1(namein, CStringGetDatum(GetUserNameFromId(GetSessionUserId(), false)));
+
+	SPI_connect();
+	SetUserIdAndSecContext(extension_owner(),
+						   security | SECURITY_LOCAL_USERID_CHANGE);
+	result = SPI_execute_with_args("INSERT INTO immutable.guard_changes"
+								   " (relation, action, role, session_role)"
+								   " VALUES ($1, $2, $3, $4)",
+								   4, types, values, NULL, false, 0);
+	SetUserIdAndSecContext(user, security);
+	if (result != SPI_OK_INSERT)
+		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(result));
+	SPI_finish();
+	ereport(LOG,
+			(errmsg("%s of \"%s\" by role \"%s\"", action,
+					ie_qualified_name(rel), GetUserNameFromId(user, false))));
+}
+
+/* Run a command that only the extension's owner may. */
+void
+ie_execute_as_extension(const char *command)
+{
+	Oid			user;
+	int			security;
+	int			result;
+
+	GetUserIdAndSecContext(&user, &security);
+	SPI_connect();
+	SetUserIdAndSecContext(extension_owner(),
+						   security | SECURITY_LOCAL_USERID_CHANGE);
+	result = SPI_execute(command, false, 0);
+	SetUserIdAndSecContext(user, security);
+	if (result < 0)
+		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(result));
+	SPI_finish();
+}
+
+/* Who owns the extension's own table, and so the extension. */
+static Oid
+extension_owner(void)
+{
+	Oid			schema = get_namespace_oid("immutable", false);
+	Oid			table = get_relname_relid("guard_changes", schema);
+	Relation	rel = ie_open_relation(table, AccessShareLock);
+	Oid			owner = rel->rd_rel->relowner;
+
+	relation_close(rel, AccessShareLock);
+	return owner;
+}

@@ -1,0 +1,166 @@
+/*
+ * head.c: the newest event of a stream, and the lock under which it is read.
+ *
+ * The head is read from the (stream, version) index with a dirty snapshot: it
+ * shows events that other transactions have written and not yet committed.
+ * Whoever finds such a head waits for its writer. So the lock on a stream is
+ * needed only from reading the head to writing the next event; after that
+ * the uncommitted event itself keeps others waiting, and a transaction holds
+ * one such lock at a time however many streams it appends to.
+ */
+#include "immutable_events.h"
+
+#include "access/genam.h"
+#include "access/relscan.h"
+#include "access/tableam.h"
+#include "catalog/pg_collation.h"
+#include "common/hashfn.h"
+#include "compat.h"
+#include "miscadmin.h"
+#include "storage/lock.h"
+#include "utils/fmgroids.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+/*
+ * The fourth field of an advisory lock tag tells apart its users: PostgreSQL's
+ * own functions use 1 and 2, so no pg_advisory_lock() can collide with ours.
+ */
+#define STREAM_LOCK		7
+
+static LOCKTAG stream_tag(const IeTarget *target, const text *stream);
+static void stream_key(ScanKey key, const text *stream);
+static IeHead probe(const IeTarget *target, Oid index_oid, ScanKey keys,
+					int nkeys, const text *stream, const pg_uuid_t *id);
+static bool same_id(TupleTableSlot *slot, const pg_uuid_t *id);
+static void read_event(IeHead *head, TupleTableSlot *slot, const text *stream);
+
+/* Keep other appenders of the stream out, for the length of one call. */
+void
+ie_lock_stream(const IeTarget *target, const text *stream)
+{
+	LOCKTAG		tag = stream_tag(target, stream);
+
+	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+}
+
+/* Let them in again. */
+void
+ie_unlock_stream(const IeTarget *target, const text *stream)
+{
+	LOCKTAG		tag = stream_tag(target, stream);
+
+	LockRelease(&tag, ExclusiveLock, false);
+}
+
+/* The lock of a stream: its log, and a hash of its name. */
+static LOCKTAG
+stream_tag(const IeTarget *target, const text *stream)
+{
+	LOCKTAG		tag;
+	uint32		hash = hash_bytes((const unsigned char *) VARDATA_ANY(stream),
+								  VARSIZE_ANY_EXHDR(stream));
+
+	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, RelationGetRelid(target->log),
+						 hash, STREAM_LOCK);
+	return tag;
+}
+
+/* The newest event of a stream, committed or not. */
+IeHead
+ie_read_head(const IeTarget *target, const text *stream)
+{
+	ScanKeyData key;
+
+	stream_key(&key, stream);
+	return probe(target, target->facts->version_index, &key, 1, stream, NULL);
+}
+
+/*
+ * The event with a given id, committed or not. Without an index on ids the
+ * stream itself is searched, from its head downward.
+ */
+IeHead
+ie_find_id(const IeTarget *target, const text *stream, const pg_uuid_t *id)
+{
+	const IeLog *facts = target->facts;
+	ScanKeyData keys[2];
+	int			nkeys = 0;
+
+	if (!OidIsValid(facts->id_index))
+	{
+		stream_key(&keys[0], stream);
+		return probe(target, facts->version_index, keys, 1, stream, id);
+	}
+	if (facts->id_by_stream)
+		stream_key(&keys[nkeys++], stream);
+	ScanKeyInit(&keys[nkeys], nkeys + 1, BTEqualStrategyNumber, F_UUID_EQ,
+				UUIDPGetDatum(id));
+	return probe(target, facts->id_index, keys, nkeys + 1, stream, id);
+}
+
+/* A scan key: the first index column equals the stream. */
+static void
+stream_key(ScanKey key, const text *stream)
+{
+	ScanKeyEntryInitialize(key, 0, 1, BTEqualStrategyNumber, InvalidOid,
+						   C_COLLATION_OID, F_TEXTEQ, PointerGetDatum(stream));
+}
+
+/* The last index entry that fits, and has the id if one is given. */
+static IeHead
+probe(const IeTarget *target, Oid index_oid, ScanKey keys, int nkeys,
+	  const text *stream, const pg_uuid_t *id)
+{
+	IeHead		head = {0};
+	SnapshotData dirty;
+	Relation	index = index_open(index_oid, AccessShareLock);
+	TupleTableSlot *slot = table_slot_create(target->rel, NULL);
+	IndexScanDesc scan;
+
+	InitDirtySnapshot(dirty);
+	scan = ie_index_beginscan(target->rel, index, &dirty, nkeys);
+	index_rescan(scan, keys, nkeys, NULL, 0);
+	while (index_getnext_slot(scan, BackwardScanDirection, slot))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (id != NULL && !same_id(slot, id))
+			continue;
+		read_event(&head, slot, stream);
+		head.writer = dirty.xmin;
+		break;
+	}
+	index_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	index_close(index, AccessShareLock);
+	return head;
+}
+
+/* Does the row carry this id? */
+static bool
+same_id(TupleTableSlot *slot, const pg_uuid_t *id)
+{
+	bool		isnull;
+	Datum		value = slot_getattr(slot, IE_ID, &isnull);
+
+	return !isnull &&
+		memcmp(DatumGetUUIDP(value)->data, id->data, UUID_LEN) == 0;
+}
+
+/* Take what append needs from the row. */
+static void
+read_event(IeHead *head, TupleTableSlot *slot, const text *stream)
+{
+	bool		isnull;
+	text	   *found;
+
+	head->position = DatumGetInt64(slot_getattr(slot, IE_POSITION, &isnull));
+	head->recorded_at =
+		DatumGetTimestampTz(slot_getattr(slot, IE_RECORDED_AT, &isnull));
+	head->version = DatumGetInt64(slot_getattr(slot, IE_VERSION, &isnull));
+	head->id = *DatumGetUUIDP(slot_getattr(slot, IE_ID, &isnull));
+	found = DatumGetTextPP(slot_getattr(slot, IE_STREAM, &isnull));
+	head->same_stream = VARSIZE_ANY_EXHDR(found) == VARSIZE_ANY_EXHDR(stream) &&
+		memcmp(VARDATA_ANY(found), VARDATA_ANY(stream),
+			   VARSIZE_ANY_EXHDR(stream)) == 0;
+}

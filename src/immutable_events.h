@@ -1,0 +1,202 @@
+/*
+ * immutable_events.h: what the files of the extension know of each other.
+ *
+ * Arrows run downward only: a file uses what is declared above its own part.
+ */
+#ifndef IMMUTABLE_EVENTS_H
+#define IMMUTABLE_EVENTS_H
+
+#include "postgres.h"
+
+#include "fmgr.h"
+#include "executor/spi.h"
+#include "executor/tuptable.h"
+#include "nodes/execnodes.h"
+#include "utils/jsonb.h"
+#include "utils/relcache.h"
+#include "utils/timestamp.h"
+#include "utils/uuid.h"
+
+/* module.c: settings */
+
+extern Jsonb *ie_context;		/* immutable.context, or NULL */
+extern bool ie_import;			/* immutable.import */
+
+/* args.c: arguments */
+
+extern void ie_require_arg(FunctionCallInfo fcinfo, int argno,
+						   const char *name);
+
+/* relation.c: what the catalogs say of a relation */
+
+extern Relation ie_open_relation(Oid relid, LOCKMODE lockmode);
+extern void ie_check_owner(Relation rel);
+extern Oid	ie_event_type(void);
+extern bool ie_is_log(Relation rel);
+extern Oid	ie_partition_root(Relation rel);
+extern Oid	ie_position_sequence(Oid log);
+extern char *ie_qualified_name(Relation rel);
+
+/* event.c: the columns of immutable.event, and what makes an event valid */
+
+/* Attribute numbers of immutable.event, and so of every log. */
+typedef enum IeColumn
+{
+	IE_POSITION = 1,
+	IE_RECORDED_AT,
+	IE_VERSION,
+	IE_ID,
+	IE_SCHEMA_VERSION,
+	IE_STREAM,
+	IE_TYPE,
+	IE_DATA,
+	IE_METADATA,
+	IE_NCOLUMNS = IE_METADATA
+} IeColumn;
+
+#define IE_FIRST_VERSION	1	/* of a stream */
+#define IE_STREAM_EXISTS	(-4)	/* expected_version: any but 0 */
+#define IE_MAX_STREAM_BYTES	1024	/* an index entry must hold it */
+
+typedef struct IeEvent
+{
+	int64		position;
+	TimestampTz recorded_at;
+	int64		version;
+	pg_uuid_t  *id;				/* NULL until given or generated */
+	int32		schema_version;
+	text	   *stream;
+	text	   *type;
+	Jsonb	   *data;
+	Jsonb	   *metadata;
+} IeEvent;
+
+extern void ie_check_stream(const text *stream);
+extern void ie_check_event(const IeEvent *event);
+extern Jsonb *ie_metadata(Jsonb *given);
+extern void ie_event_to_slot(const IeEvent *event, TupleTableSlot *slot);
+
+/* uuid.c: ids */
+
+extern void ie_uuid_v7(pg_uuid_t *uuid);
+
+/* guard.c: the trigger that refuses, and the check that it is in place */
+
+#define IE_GUARD_ROW		"immutable_guard_row"
+#define IE_GUARD_STATEMENT	"immutable_guard_statement"
+
+/* The row that append is about to write, so that the guard lets it in. */
+typedef struct IeAdmission
+{
+	Oid			log;
+	Oid			leaf;			/* the log itself when not partitioned */
+	int64		position;
+} IeAdmission;
+
+extern IeAdmission ie_guard_admit(IeAdmission admission);
+extern bool ie_is_guard(Oid function);
+extern const Trigger *ie_find_guard(Relation rel, bool row);
+extern const char *ie_guard_problem(Relation rel);
+
+/* import.c: rows the owner brings into a log by INSERT or COPY */
+
+extern void ie_import_begin(Relation rel);
+extern void ie_import_row(Relation rel, TupleTableSlot *slot);
+
+/* guard_changes.c: the audit trail of the guards */
+
+extern void ie_record_change(Relation rel, const char *action);
+extern void ie_execute_as_extension(const char *command);
+
+/* log.c: cached facts of a log */
+
+typedef struct IeLog
+{
+	Oid			relid;			/* a log, or a leaf of one; the hash key */
+	bool		valid;
+	bool		guards_only;	/* no trigger but our guards */
+	Oid			sequence;		/* draws positions; not set in a leaf */
+	Oid			version_index;	/* unique (stream, version) */
+	Oid			id_index;		/* unique (id) or (stream, id), if any */
+	bool		id_by_stream;	/* id_index begins with stream */
+	const char *problem;		/* why append must refuse, or NULL */
+	uint32		guard_hash;		/* syscache hash of the guard function */
+	SPIPlanPtr	insert;			/* for logs the planner must write to */
+	char	   *insert_name;	/* the log's name when it was prepared */
+} IeLog;
+
+/* Where a stream's events are: the log itself, or one leaf of it. */
+typedef struct IeTarget
+{
+	Relation	log;			/* what the user named */
+	Relation	rel;			/* where the stream's rows are; may be log */
+	IeLog	   *root;
+	IeLog	   *facts;			/* of rel */
+} IeTarget;
+
+/* A stream's newest event, or the one with a given id. */
+typedef struct IeHead
+{
+	int64		version;		/* 0: there is none */
+	int64		position;
+	TimestampTz recorded_at;
+	pg_uuid_t	id;
+	bool		same_stream;	/* as the one that was asked for */
+	TransactionId writer;		/* in progress: wait for it, ask again */
+} IeHead;
+
+extern IeTarget ie_open_log(Oid relid, const text *stream, LOCKMODE lockmode);
+extern void ie_close_log(IeTarget *target);
+extern bool ie_row_security(Relation log);
+
+/* head.c: the newest event of a stream, and its lock */
+
+extern void ie_lock_stream(const IeTarget *target, const text *stream);
+extern void ie_unlock_stream(const IeTarget *target, const text *stream);
+extern IeHead ie_read_head(const IeTarget *target, const text *stream);
+extern IeHead ie_find_id(const IeTarget *target, const text *stream,
+						 const pg_uuid_t *id);
+
+/* insert.c: one event into the table, directly or through the planner */
+
+extern void ie_insert(const IeTarget *target, const IeEvent *event);
+
+/* read.c: the events of one stream, in order of version */
+
+typedef struct IeStreamScan IeStreamScan;
+
+extern IeStreamScan *ie_scan_stream(const IeTarget *target,
+									const text *stream, int64 from_version,
+									int64 to_version, bool backward);
+extern TupleTableSlot *ie_scan_next(IeStreamScan *scan);
+extern void ie_scan_end(IeStreamScan *scan);
+
+/* reducer.c: compile a reducer and run it */
+
+typedef struct IeReducer IeReducer;
+
+/* A state between two events: one chunk, overwritten in place. */
+typedef struct IeState
+{
+	Datum		value;
+	bool		isnull;
+	bool		started;		/* strict reducers take a first item as is */
+	char	   *chunk;			/* where a by-reference value is kept */
+	Size		capacity;		/* of the chunk */
+	MemoryContext context;		/* the chunk's */
+} IeState;
+
+extern IeReducer *ie_reducer_compile(Oid function, Oid state_type,
+									 int nitems, const Oid *item_types,
+									 Oid collation, MemoryContext context);
+extern Oid	ie_reducer_function(const IeReducer *reducer);
+extern bool ie_reducer_is_current(const IeReducer *reducer);
+extern void ie_state_init(const IeReducer *reducer, IeState *state,
+						  Datum initial, bool isnull, MemoryContext context);
+extern Datum ie_state_copy(const IeReducer *reducer, const IeState *state);
+extern void ie_reduce(IeReducer *reducer, IeState *state,
+					  const NullableDatum *items);
+extern void ie_reduce_slot(IeReducer *reducer, IeState *state,
+						   TupleTableSlot *event);
+
+#endif							/* IMMUTABLE_EVENTS_H */

@@ -1,0 +1,329 @@
+/*
+ * log.c: cached facts of a log, and the leaf that holds a stream.
+ *
+ * What append needs to know of a log (its sequence, its indexes, whether its
+ * guards are in place) is read from the catalogs once per backend and kept
+ * until a relcache or syscache message says that something changed. An entry
+ * is born invalid and made valid after everything that can throw.
+ */
+#include "immutable_events.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/table.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_index.h"
+#include "catalog/pg_sequence.h"
+#include "catalog/pg_type.h"
+#include "partitioning/partbounds.h"
+#include "partitioning/partdesc.h"
+#include "utils/inval.h"
+#include "utils/memutils.h"
+#include "utils/partcache.h"
+#include "utils/rel.h"
+#include "utils/rls.h"
+#include "utils/syscache.h"
+
+static HTAB *logs = NULL;
+static uint64 changes = 0;		/* messages received that concern an entry */
+
+static const char *const column_names[] = {
+	"position", "recorded_at", "version", "id", "schema_version",
+	"stream", "type", "data", "metadata"
+};
+
+static IeLog *lookup(Relation rel);
+static void create_cache(void);
+static void relation_changed(Datum arg, Oid relid);
+static void catalog_changed(Datum arg, int cacheid, uint32 hash);
+static void build(IeLog *facts, Relation rel);
+static bool has_event_columns(Relation rel);
+static void find_indexes(IeLog *facts, Relation rel);
+static bool is_event_index(Relation index, int nkeys, const int *keys);
+static void inspect_triggers(IeLog *facts, Relation rel);
+static const char *sequence_problem(Oid sequence);
+static Oid	leaf_of_stream(Relation rel, const text *stream);
+
+/* Lock and open a log, and the leaf where the stream's rows are. */
+IeTarget
+ie_open_log(Oid relid, const text *stream, LOCKMODE lockmode)
+{
+	IeTarget	target;
+
+	target.log = ie_open_relation(relid, lockmode);
+	if (!OidIsValid(target.log->rd_rel->reloftype) || !ie_is_log(target.log))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a log",
+						RelationGetRelationName(target.log)),
+				 errhint("Logs are made by immutable.create_log.")));
+	target.root = lookup(target.log);
+	target.rel = target.log;
+	target.facts = target.root;
+	while (target.rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+	{
+		Oid			leaf = leaf_of_stream(target.rel, stream);
+
+		if (target.rel != target.log)
+			relation_close(target.rel, NoLock);
+		target.rel = table_open(leaf, lockmode);
+		target.facts = lookup(target.rel);
+	}
+	return target;
+}
+
+/* Close what ie_open_log opened; the locks stay to the end of transaction. */
+void
+ie_close_log(IeTarget *target)
+{
+	if (target->rel != target->log)
+		relation_close(target->rel, NoLock);
+	relation_close(target->log, NoLock);
+}
+
+/* Do row security policies apply to the current user? */
+bool
+ie_row_security(Relation log)
+{
+	return log->rd_rel->relrowsecurity &&
+		check_enable_rls(RelationGetRelid(log), InvalidOid, true) == RLS_ENABLED;
+}
+
+/* The cached facts of a log or leaf, read anew when they are stale. */
+static IeLog *
+lookup(Relation rel)
+{
+	Oid			relid = RelationGetRelid(rel);
+	IeLog	   *facts;
+	bool		found;
+
+	if (logs == NULL)
+		create_cache();
+	facts = hash_search(logs, &relid, HASH_ENTER, &found);
+	if (!found)
+	{
+		MemSet(facts, 0, sizeof(*facts));
+		facts->relid = relid;
+	}
+	if (!facts->valid)
+		build(facts, rel);
+	return facts;
+}
+
+/* Make the cache, and ask to be told of changes. */
+static void
+create_cache(void)
+{
+	HASHCTL		ctl = {.keysize = sizeof(Oid), .entrysize = sizeof(IeLog)};
+
+	ctl.hcxt = AllocSetContextCreate(CacheMemoryContext,
+									 "immutable_events logs",
+									 ALLOCSET_SMALL_SIZES);
+	logs = hash_create("immutable_events logs", 16, &ctl,
+					   HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(PROCOID, catalog_changed, (Datum) 0);
+	CacheRegisterSyscacheCallback(SEQRELID, catalog_changed, (Datum) 0);
+}
+
+/* A relation changed (all of them, when relid is 0). */
+static void
+relation_changed(Datum arg pg_attribute_unused(), Oid relid)
+{
+	HASH_SEQ_STATUS all;
+	IeLog	   *facts;
+
+	changes++;
+	if (OidIsValid(relid))
+	{
+		facts = hash_search(logs, &relid, HASH_FIND, NULL);
+		if (facts != NULL)
+			facts->valid = false;
+		return;
+	}
+	hash_seq_init(&all, logs);
+	while ((facts = hash_seq_search(&all)) != NULL)
+		facts->valid = false;
+}
+
+/* A function changed that may be the guard, or a sequence. */
+static void
+catalog_changed(Datum arg pg_attribute_unused(), int cacheid, uint32 hash)
+{
+	HASH_SEQ_STATUS all;
+	IeLog	   *facts;
+
+	changes++;
+	hash_seq_init(&all, logs);
+	while ((facts = hash_seq_search(&all)) != NULL)
+		if (cacheid != PROCOID || hash == 0 || hash == facts->guard_hash)
+			facts->valid = false;
+}
+
+/* Read the facts from the catalogs. */
+static void
+build(IeLog *facts, Relation rel)
+{
+	uint64		before = changes;
+
+	facts->problem = NULL;
+	facts->version_index = InvalidOid;
+	facts->id_index = InvalidOid;
+	if (has_event_columns(rel))
+		find_indexes(facts, rel);
+	else
+		facts->problem = "its columns are not those of immutable.event";
+	if (facts->problem == NULL && !OidIsValid(facts->version_index) &&
+		rel->rd_rel->relkind == RELKIND_RELATION)
+		facts->problem = "it has no unique index on (stream, version)";
+	if (!rel->rd_rel->relispartition)
+	{
+		facts->sequence = ie_position_sequence(facts->relid);
+		if (facts->problem == NULL)
+			facts->problem = sequence_problem(facts->sequence);
+	}
+	inspect_triggers(facts, rel);
+	/* what changed while we read is read again the next time */
+	facts->valid = before == changes;
+}
+
+/* Are the first columns those of immutable.event? A leaf's may differ. */
+static bool
+has_event_columns(Relation rel)
+{
+	TupleDesc	columns = RelationGetDescr(rel);
+	int			i;
+
+	if (columns->natts != IE_NCOLUMNS)
+		return false;
+	for (i = 0; i < IE_NCOLUMNS; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(columns, i);
+
+		if (column->attisdropped ||
+			strcmp(NameStr(column->attname), column_names[i]) != 0)
+			return false;
+	}
+	return true;
+}
+
+/* Find the indexes that heads and ids are read from. */
+static void
+find_indexes(IeLog *facts, Relation rel)
+{
+	static const int by_version[] = {IE_STREAM, IE_VERSION};
+	static const int by_id[] = {IE_ID};
+	static const int by_stream_and_id[] = {IE_STREAM, IE_ID};
+	ListCell   *cell;
+
+	foreach(cell, RelationGetIndexList(rel))
+	{
+		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
+
+		if (is_event_index(index, 2, by_version))
+			facts->version_index = RelationGetRelid(index);
+		else if (is_event_index(index, 1, by_id))
+		{
+			facts->id_index = RelationGetRelid(index);
+			facts->id_by_stream = false;
+		}
+		else if (is_event_index(index, 2, by_stream_and_id) &&
+				 !OidIsValid(facts->id_index))
+		{
+			facts->id_index = RelationGetRelid(index);
+			facts->id_by_stream = true;
+		}
+		index_close(index, AccessShareLock);
+	}
+}
+
+/* Is this a plain, valid, unique btree on just these columns? */
+static bool
+is_event_index(Relation index, int nkeys, const int *keys)
+{
+	Form_pg_index form = index->rd_index;
+	int			i;
+
+	if (index->rd_rel->relkind != RELKIND_INDEX ||
+		index->rd_rel->relam != BTREE_AM_OID ||
+		!form->indisunique || !form->indimmediate || !form->indisvalid ||
+		form->indnkeyatts != nkeys ||
+		RelationGetIndexPredicate(index) != NIL)
+		return false;
+	for (i = 0; i < nkeys; i++)
+		if (form->indkey.values[i] != keys[i] ||
+			index->rd_indoption[i] != 0 ||
+			(keys[i] == IE_STREAM &&
+			 index->rd_indcollation[i] != C_COLLATION_OID))
+			return false;
+	return true;
+}
+
+/* Are the guards in place, and is there any trigger beside them? */
+static void
+inspect_triggers(IeLog *facts, Relation rel)
+{
+	const char *problem = ie_guard_problem(rel);
+	const Trigger *guard = ie_find_guard(rel, false);
+	int			i;
+
+	facts->guards_only = true;
+	for (i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+		if (!ie_is_guard(rel->trigdesc->triggers[i].tgfoid))
+			facts->guards_only = false;
+	if (guard != NULL)
+		facts->guard_hash = GetSysCacheHashValue1(PROCOID,
+												  ObjectIdGetDatum(guard->tgfoid));
+	if (facts->problem == NULL)
+		facts->problem = problem;
+}
+
+/* What keeps a sequence from handing out positions in order, or NULL. */
+static const char *
+sequence_problem(Oid sequence)
+{
+	HeapTuple	tuple;
+	const char *problem = NULL;
+
+	if (!OidIsValid(sequence))
+		return "its column position owns no sequence";
+	tuple = SearchSysCache1(SEQRELID, ObjectIdGetDatum(sequence));
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for sequence %u", sequence);
+	if (((Form_pg_sequence) GETSTRUCT(tuple))->seqcache != 1 ||
+		((Form_pg_sequence) GETSTRUCT(tuple))->seqincrement != 1 ||
+		((Form_pg_sequence) GETSTRUCT(tuple))->seqcycle)
+		problem = "its sequence is not INCREMENT 1 CACHE 1 NO CYCLE";
+	ReleaseSysCache(tuple);
+	return problem;
+}
+
+/* The partition that holds the rows of a stream. */
+static Oid
+leaf_of_stream(Relation rel, const text *stream)
+{
+	PartitionKey key = RelationGetPartitionKey(rel);
+	PartitionDesc parts = RelationGetPartitionDesc(rel, true);
+	Datum		value = PointerGetDatum(stream);
+	bool		isnull = false;
+	uint64		hash;
+	int			index = -1;
+
+	if (key->strategy == PARTITION_STRATEGY_HASH && key->partnatts == 1 &&
+		key->partattrs[0] == IE_STREAM && parts->nparts > 0)
+	{
+		hash = compute_partition_hash_value(1, key->partsupfunc,
+											key->partcollation,
+											&value, &isnull);
+		index = parts->boundinfo->indexes[hash % parts->boundinfo->nindexes];
+	}
+	if (index < 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("log \"%s\" has no partition for this stream",
+						RelationGetRelationName(rel)),
+				 errdetail("A log is partitioned by hash of stream, with a partition for every remainder.")));
+	return parts->oids[index];
+}

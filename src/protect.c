@@ -1,0 +1,292 @@
+/*
+ * protect.c: put the guards on a table, and take them off.
+ *
+ * A partitioned table has its statement guard and passes rows to its leaves,
+ * so each leaf has guards of its own; the same holds for a table with
+ * inheritance children. Nothing is changed before every member was checked.
+ */
+#include "immutable_events.h"
+
+#include "access/relation.h"
+#include "access/tableam.h"
+#include "access/xact.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_trigger.h"
+#include "compat.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+
+static List *lock_family(Oid target, LOCKMODE lockmode);
+static void check_protectable(Relation rel);
+static bool arm(Oid relid);
+static bool arm_trigger(Oid relid, bool row);
+static bool disarm(Oid target, bool force, const char *action);
+static bool disarm_member(Oid relid);
+static void check_force(List *family, bool force);
+static bool has_rows(Oid relid);
+static void record(Oid relid, const char *action);
+static void execute(const char *command);
+
+PG_FUNCTION_INFO_V1(ie_protect);
+PG_FUNCTION_INFO_V1(ie_unprotect);
+PG_FUNCTION_INFO_V1(ie_drop_log);
+
+/* Make a table accept INSERT and nothing else; a log not even that. */
+Datum
+ie_protect(PG_FUNCTION_ARGS)
+{
+	List	   *family;
+	ListCell   *cell;
+	bool		changed = false;
+
+	ie_require_arg(fcinfo, 0, "target");
+	family = lock_family(PG_GETARG_OID(0), ShareRowExclusiveLock);
+	foreach(cell, family)
+	{
+		Relation	rel = relation_open(lfirst_oid(cell), NoLock);
+
+		check_protectable(rel);
+		relation_close(rel, NoLock);
+	}
+	foreach(cell, family)
+		changed |= arm(lfirst_oid(cell));
+	if (changed)
+		record(PG_GETARG_OID(0), "protect");
+	else
+		ereport(NOTICE,
+				(errmsg("table \"%s\" is already protected",
+						get_rel_name(PG_GETARG_OID(0)))));
+	PG_RETURN_VOID();
+}
+
+/*
+ * Lock a table and everything below it; the caller must own all. The family
+ * is a list of OIDs: ALTER TABLE refuses a relation that its caller has open.
+ */
+static List *
+lock_family(Oid target, LOCKMODE lockmode)
+{
+	Relation	rel = ie_open_relation(target, AccessShareLock);
+	List	   *family;
+	ListCell   *cell;
+
+	ie_check_owner(rel);
+	relation_close(rel, NoLock);
+	family = find_all_inheritors(target, lockmode, NULL);
+	foreach(cell, family)
+	{
+		rel = ie_open_relation(lfirst_oid(cell), NoLock);
+		ie_check_owner(rel);
+		relation_close(rel, NoLock);
+	}
+	return family;
+}
+
+/* Refuse what no trigger can guard. */
+static void
+check_protectable(Relation rel)
+{
+	char		relkind = rel->rd_rel->relkind;
+
+	if (relkind != RELKIND_RELATION && relkind != RELKIND_PARTITIONED_TABLE)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("cannot protect \"%s\"", RelationGetRelationName(rel)),
+				 errdetail("It is not a table.")));
+	if (rel->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("cannot protect table \"%s\"",
+						RelationGetRelationName(rel)),
+				 errdetail("Temporary and unlogged tables lose their rows."),
+				 errhint("Use an ordinary table, or ALTER TABLE … SET LOGGED.")));
+	if (rel->rd_rules != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot protect table \"%s\"",
+						RelationGetRelationName(rel)),
+				 errdetail("It has rules, and a rule can swallow an INSERT."),
+				 errhint("Drop its rules first.")));
+}
+
+/* Put the missing guards on one table; false when it was armed already. */
+static bool
+arm(Oid relid)
+{
+	bool		changed = false;
+
+	if (get_rel_relkind(relid) != RELKIND_PARTITIONED_TABLE)
+		changed = arm_trigger(relid, true);
+	return arm_trigger(relid, false) || changed;
+}
+
+/* Create one guard, or set it to ENABLE ALWAYS; false when it is in place. */
+static bool
+arm_trigger(Oid relid, bool row)
+{
+	Relation	rel = relation_open(relid, NoLock);
+	const Trigger *guard = ie_find_guard(rel, row);
+	const char *name = row ? IE_GUARD_ROW : IE_GUARD_STATEMENT;
+	char	   *table = ie_qualified_name(rel);
+	char	   *create = NULL;
+
+	if (guard != NULL && guard->tgenabled == TRIGGER_FIRES_ALWAYS)
+	{
+		relation_close(rel, NoLock);
+		return false;
+	}
+	if (guard != NULL)
+		name = pstrdup(guard->tgname);
+	else
+		create = psprintf("CREATE OR REPLACE TRIGGER %s"
+						  " BEFORE %sUPDATE OR DELETE%s ON %s"
+						  " FOR EACH %s EXECUTE FUNCTION immutable._guard()",
+						  name, ie_is_log(rel) ? "INSERT OR " : "",
+						  row ? "" : " OR TRUNCATE", table,
+						  row ? "ROW" : "STATEMENT");
+	relation_close(rel, NoLock);
+
+	if (create != NULL)
+		ie_execute_as_extension(create);
+	ie_execute_as_extension(psprintf("ALTER TABLE ONLY %s ENABLE ALWAYS TRIGGER %s",
+									 table, quote_identifier(name)));
+	return true;
+}
+
+/* Make a protected table an ordinary one again. */
+Datum
+ie_unprotect(PG_FUNCTION_ARGS)
+{
+	ie_require_arg(fcinfo, 0, "target");
+	ie_require_arg(fcinfo, 1, "force");
+	if (!disarm(PG_GETARG_OID(0), PG_GETARG_BOOL(1), "unprotect"))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("table \"%s\" is not protected",
+						get_rel_name(PG_GETARG_OID(0)))));
+	PG_RETURN_VOID();
+}
+
+/* Drop a log. */
+Datum
+ie_drop_log(PG_FUNCTION_ARGS)
+{
+	Relation	rel;
+	char	   *name;
+
+	ie_require_arg(fcinfo, 0, "log");
+	ie_require_arg(fcinfo, 1, "force");
+	rel = ie_open_relation(PG_GETARG_OID(0), AccessShareLock);
+	if (!ie_is_log(rel) || rel->rd_rel->relispartition)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" is not a log", RelationGetRelationName(rel))));
+	name = ie_qualified_name(rel);
+	relation_close(rel, NoLock);
+	disarm(PG_GETARG_OID(0), PG_GETARG_BOOL(1), "drop");
+	execute(psprintf("DROP TABLE %s", name));
+	PG_RETURN_VOID();
+}
+
+/* Take the guards off a family; false when there were none. */
+static bool
+disarm(Oid target, bool force, const char *action)
+{
+	List	   *family = lock_family(target, AccessExclusiveLock);
+	ListCell   *cell;
+	bool		changed = false;
+
+	check_force(family, force);
+	foreach(cell, family)
+		changed |= disarm_member(lfirst_oid(cell));
+	if (changed)
+		record(target, action);
+	return changed;
+}
+
+/* Drop every guard of one table; false when there is none. */
+static bool
+disarm_member(Oid relid)
+{
+	Relation	rel = relation_open(relid, NoLock);
+	char	   *table = ie_qualified_name(rel);
+	List	   *names = NIL;
+	ListCell   *cell;
+	int			i;
+
+	for (i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
+		if (ie_is_guard(rel->trigdesc->triggers[i].tgfoid))
+			names = lappend(names, pstrdup(rel->trigdesc->triggers[i].tgname));
+	relation_close(rel, NoLock);
+	foreach(cell, names)
+		execute(psprintf("DROP TRIGGER %s ON %s",
+						 quote_identifier(lfirst(cell)), table));
+	return names != NIL;
+}
+
+/* A log with rows is history: it is given up only on purpose. */
+static void
+check_force(List *family, bool force)
+{
+	Relation	root = relation_open(linitial_oid(family), NoLock);
+	ListCell   *cell;
+
+	foreach(cell, family)
+		if (!force && ie_is_log(root) && has_rows(lfirst_oid(cell)))
+			ereport(ERROR,
+					(errcode(ERRCODE_RESTRICT_VIOLATION),
+					 errmsg("log \"%s\" holds events",
+							RelationGetRelationName(root)),
+					 errdetail("Without its guards they could be changed or lost."),
+					 errhint("Pass force => true if that is what you want."),
+					 errtable(root)));
+	relation_close(root, NoLock);
+}
+
+/* Does the table hold a row, whoever may see it? */
+static bool
+has_rows(Oid relid)
+{
+	Relation	rel = relation_open(relid, NoLock);
+	bool		found = false;
+
+	if (rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+	{
+		Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+		TupleTableSlot *slot = table_slot_create(rel, NULL);
+		TableScanDesc scan = table_beginscan(rel, snapshot, 0, NULL);
+
+		found = table_scan_getnextslot(scan, ForwardScanDirection, slot);
+		table_endscan(scan);
+		ExecDropSingleTupleTableSlot(slot);
+		UnregisterSnapshot(snapshot);
+	}
+	relation_close(rel, NoLock);
+	return found;
+}
+
+/* Leave an audit row. */
+static void
+record(Oid relid, const char *action)
+{
+	Relation	rel = relation_open(relid, NoLock);
+
+	ie_record_change(rel, action);
+	relation_close(rel, NoLock);
+}
+
+/* Run a command as the caller. */
+static void
+execute(const char *command)
+{
+	int			result;
+
+	SPI_connect();
+	result = SPI_execute(command, false, 0);
+	if (result < 0)
+		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(result));
+	SPI_finish();
+}

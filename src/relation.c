@@ -1,0 +1,109 @@
+/*
+ * relation.c: what the catalogs say of a relation.
+ *
+ * The catalogs are the registry: a table is a log because it is a typed table
+ * OF immutable.event, and a leaf belongs to a log because its root is one.
+ */
+#include "immutable_events.h"
+
+#include "access/relation.h"
+#include "catalog/dependency.h"
+#include "catalog/namespace.h"
+#include "catalog/partition.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
+#include "commands/sequence.h"
+#include "compat.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+/* Lock and open a relation that may be gone since its name was resolved. */
+Relation
+ie_open_relation(Oid relid, LOCKMODE lockmode)
+{
+	Relation	rel = try_relation_open(relid, lockmode);
+
+	if (rel == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", relid)));
+	return rel;
+}
+
+/* Refuse a caller who does not own the relation. */
+void
+ie_check_owner(Relation rel)
+{
+	if (!ie_relation_ownercheck(RelationGetRelid(rel), GetUserId()))
+		aclcheck_error(ACLCHECK_NOT_OWNER,
+					   get_relkind_objtype(rel->rd_rel->relkind),
+					   RelationGetRelationName(rel));
+}
+
+/* The OID of type immutable.event. */
+Oid
+ie_event_type(void)
+{
+	Oid			schema = get_namespace_oid("immutable", false);
+
+	return GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
+						   CStringGetDatum("event"),
+						   ObjectIdGetDatum(schema));
+}
+
+/* Is this a log, or a leaf of one? */
+bool
+ie_is_log(Relation rel)
+{
+	Oid			root = ie_partition_root(rel);
+	Oid			oftype = rel->rd_rel->reloftype;
+
+	if (root != RelationGetRelid(rel))
+	{
+		HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(root));
+
+		if (!HeapTupleIsValid(tuple))
+			return false;
+		oftype = ((Form_pg_class) GETSTRUCT(tuple))->reloftype;
+		ReleaseSysCache(tuple);
+	}
+	return OidIsValid(oftype) && oftype == ie_event_type();
+}
+
+/* The topmost table that the relation is a partition of, or itself. */
+Oid
+ie_partition_root(Relation rel)
+{
+	if (!rel->rd_rel->relispartition)
+		return RelationGetRelid(rel);
+	return llast_oid(get_partition_ancestors(RelationGetRelid(rel)));
+}
+
+/* The sequence that a log's positions come from, or InvalidOid. */
+Oid
+ie_position_sequence(Oid log)
+{
+	ListCell   *cell;
+
+	foreach(cell, getOwnedSequences(log))
+	{
+		Oid			table;
+		int32		column;
+
+		if (sequenceIsOwned(lfirst_oid(cell), DEPENDENCY_AUTO,
+							&table, &column) && column == IE_POSITION)
+			return lfirst_oid(cell);
+	}
+	return InvalidOid;
+}
+
+/* "schema.name", quoted where needed. */
+char *
+ie_qualified_name(Relation rel)
+{
+	return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
+									  RelationGetRelationName(rel));
+}
