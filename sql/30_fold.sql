@@ -17,6 +17,7 @@ COMMENT ON FUNCTION immutable._fold_result(internal, anyelement, regproc, "any")
 'final function of immutable.fold';
 
 -- SSPACE: a group holds one state, not the 8 kB the planner assumes.
+-- PARALLEL UNSAFE: a parallel scan would bring the events in any order.
 CREATE AGGREGATE immutable.fold(initial anyelement, reducer regproc, VARIADIC items "any") (
 	SFUNC = immutable._fold_step,
 	STYPE = internal,
@@ -24,10 +25,10 @@ CREATE AGGREGATE immutable.fold(initial anyelement, reducer regproc, VARIADIC it
 	FINALFUNC = immutable._fold_result,
 	FINALFUNC_EXTRA,
 	FINALFUNC_MODIFY = READ_ONLY,
-	PARALLEL = RESTRICTED
+	PARALLEL = UNSAFE
 );
 COMMENT ON AGGREGATE immutable.fold(anyelement, regproc, "any") IS
-'fold rows into a state with reducer(state, item …), in the order of the aggregate''s ORDER BY; over a window, the state at every row; NULL for no rows (22004, 22023, 42501, 42804, 42883)';
+'fold rows into a state with reducer(state, item …), in the order of the aggregate''s ORDER BY; without one, events of a log must come in order of position; over a window, the state at every row; NULL for no rows (22004, 22023, 42501, 42804, 42883)';
 
 CREATE FUNCTION immutable.replay(
 	log regclass, stream text, initial anyelement, reducer regproc,

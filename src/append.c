@@ -11,7 +11,6 @@
 #include "immutable_events.h"
 
 #include "access/htup_details.h"
-#include "access/sysattr.h"
 #include "access/xact.h"
 #include "commands/sequence.h"
 #include "compat.h"
@@ -41,16 +40,15 @@ typedef struct Expectation
 static void read_event(FunctionCallInfo fcinfo, IeEvent *event);
 static Expectation read_expectation(FunctionCallInfo fcinfo, int argno);
 static Appended append(Oid log, IeEvent *event, Expectation expected);
-static void check_privilege(const IeTarget *target);
 static void check_fit(const IeTarget *target);
 static void check_facts(const IeTarget *target, const IeLog *facts);
-static IeHead lock_head(const IeTarget *target, const text *stream,
+static IeHead lock_head(IeTarget *target, const text *stream,
 						const pg_uuid_t *id, IeHead *same_id);
 static bool is_retry(const IeTarget *target, const IeEvent *event,
 					 Expectation expected, const IeHead *head,
 					 const IeHead *same_id);
-static void refuse_id(const IeTarget *target, const IeEvent *event,
-					  const IeHead *same_id) pg_attribute_noreturn();
+pg_noreturn static void refuse_id(const IeTarget *target, const IeEvent *event,
+								  const IeHead *same_id);
 static void check_expectation(const IeTarget *target, const text *stream,
 							  Expectation expected, int64 version);
 static void place(const IeTarget *target, IeEvent *event, const IeHead *head);
@@ -123,7 +121,7 @@ append(Oid log, IeEvent *event, Expectation expected)
 	IeHead		same_id = {0};
 	Appended	result;
 
-	check_privilege(&target);
+	ie_check_access(target.log, ACL_INSERT);
 	check_fit(&target);
 	head = lock_head(&target, event->stream, event->id, &same_id);
 	if (event->id != NULL &&
@@ -146,19 +144,6 @@ append(Oid log, IeEvent *event, Expectation expected)
 	}
 	ie_close_log(&target);
 	return result;
-}
-
-/* INSERT on the log is the right to append, all columns of it. */
-static void
-check_privilege(const IeTarget *target)
-{
-	Bitmapset  *columns = NULL;
-	int			column;
-
-	for (column = IE_POSITION; column <= IE_NCOLUMNS; column++)
-		columns = bms_add_member(columns,
-								 column - FirstLowInvalidHeapAttributeNumber);
-	ie_check_privileges(target->log, ACL_INSERT, NULL, columns);
 }
 
 /* Fail closed: never write into a log that anybody could change. */
@@ -189,20 +174,24 @@ check_facts(const IeTarget *target, const IeLog *facts)
 /*
  * Lock the stream and read its head, and the event that has the given id. If
  * either was written by a transaction in progress, wait for it without the
- * lock and ask again.
+ * lock and ask again. A stream that this transaction has appended to is ours
+ * already.
  */
 static IeHead
-lock_head(const IeTarget *target, const text *stream, const pg_uuid_t *id,
+lock_head(IeTarget *target, const text *stream, const pg_uuid_t *id,
 		  IeHead *same_id)
 {
 	for (;;)
 	{
 		IeHead		head;
-		TransactionId writer;
+		TransactionId writer = InvalidTransactionId;
 
-		ie_lock_stream(target, stream);
-		head = ie_read_head(target, stream);
-		writer = head.writer;
+		if (!ie_own_head(target, stream, &head))
+		{
+			ie_lock_stream(target, stream);
+			head = ie_read_head(target, stream);
+			writer = head.writer;
+		}
 		if (!TransactionIdIsValid(writer) && id != NULL)
 		{
 			*same_id = ie_find_id(target, stream, id);

@@ -48,6 +48,10 @@ ie_relation_ownercheck(Oid relation, Oid role)
 }
 #endif
 
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn pg_attribute_noreturn()
+#endif
+
 /* The member of PGPROC that holds the local transaction id. */
 #if PG_VERSION_NUM < 170000
 #define IE_LXID lxid
@@ -56,12 +60,11 @@ ie_relation_ownercheck(Oid relation, Oid role)
 #endif
 
 /*
- * Check table privileges as the executor does for a query, so that
- * ExecutorCheckPerms_hook (pgaudit, sepgsql) sees the access too.
+ * Check a table privilege, SELECT or INSERT, as the executor does for a query,
+ * so that ExecutorCheckPerms_hook (pgaudit, sepgsql) sees the access too.
  */
 static inline void
-ie_check_privileges(Relation rel, AclMode mode, Bitmapset *selected,
-					Bitmapset *inserted)
+ie_check_privileges(Relation rel, AclMode mode, Bitmapset *columns)
 {
 	RangeTblEntry *rte = makeNode(RangeTblEntry);
 #if PG_VERSION_NUM >= 160000
@@ -72,17 +75,21 @@ ie_check_privileges(Relation rel, AclMode mode, Bitmapset *selected,
 	rte->rtekind = RTE_RELATION;
 	rte->relid = RelationGetRelid(rel);
 	rte->relkind = rel->rd_rel->relkind;
-	rte->rellockmode = (mode & ACL_INSERT) ? RowExclusiveLock : AccessShareLock;
+	rte->rellockmode = (mode == ACL_INSERT) ? RowExclusiveLock : AccessShareLock;
 #if PG_VERSION_NUM >= 160000
 	perminfo = addRTEPermissionInfo(&perminfos, rte);
 	perminfo->requiredPerms = mode;
-	perminfo->selectedCols = selected;
-	perminfo->insertedCols = inserted;
+	if (mode == ACL_INSERT)
+		perminfo->insertedCols = columns;
+	else
+		perminfo->selectedCols = columns;
 	ExecCheckPermissions(list_make1(rte), perminfos, true);
 #else
 	rte->requiredPerms = mode;
-	rte->selectedCols = selected;
-	rte->insertedCols = inserted;
+	if (mode == ACL_INSERT)
+		rte->insertedCols = columns;
+	else
+		rte->selectedCols = columns;
 	ExecCheckRTPerms(list_make1(rte), true);
 #endif
 }

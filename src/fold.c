@@ -6,6 +6,7 @@
  */
 #include "immutable_events.h"
 
+#include "nodes/primnodes.h"
 #include "utils/regproc.h"
 
 /* The arguments of the transition function. */
@@ -25,6 +26,7 @@ typedef struct FoldGroup
 
 static IeReducer *get_reducer(FunctionCallInfo fcinfo);
 static IeReducer *compile(FunctionCallInfo fcinfo);
+static bool input_has_no_order(FunctionCallInfo fcinfo);
 
 PG_FUNCTION_INFO_V1(ie_fold_step);
 PG_FUNCTION_INFO_V1(ie_fold_result);
@@ -93,6 +95,7 @@ compile(FunctionCallInfo fcinfo)
 	FmgrInfo   *flinfo = fcinfo->flinfo;
 	Oid			item_types[FUNC_MAX_ARGS];
 	int			nitems = PG_NARGS() - ARG_ITEMS;
+	IeReducer  *reducer;
 	int			i;
 
 	if (nitems < 1 || nitems >= FUNC_MAX_ARGS || get_fn_expr_variadic(flinfo))
@@ -102,10 +105,25 @@ compile(FunctionCallInfo fcinfo)
 				 errhint("Write fold(initial, reducer, item, ...).")));
 	for (i = 0; i < nitems; i++)
 		item_types[i] = get_fn_expr_argtype(flinfo, ARG_ITEMS + i);
-	flinfo->fn_extra = ie_reducer_compile(PG_GETARG_OID(ARG_REDUCER),
-										  get_fn_expr_argtype(flinfo, ARG_INITIAL),
-										  nitems, item_types,
-										  PG_GET_COLLATION(),
-										  flinfo->fn_mcxt);
-	return flinfo->fn_extra;
+	reducer = ie_reducer_compile(PG_GETARG_OID(ARG_REDUCER),
+								 get_fn_expr_argtype(flinfo, ARG_INITIAL),
+								 nitems, item_types, PG_GET_COLLATION(),
+								 flinfo->fn_mcxt);
+	if (input_has_no_order(fcinfo))
+		ie_reducer_check_order(reducer);
+	flinfo->fn_extra = reducer;
+	return reducer;
+}
+
+/*
+ * Does the aggregate leave the order to whatever feeds it? Then a hash over
+ * the rows of a log is as good as a sort, as long as every event of a group
+ * stands above the last. A window has an order of its own.
+ */
+static bool
+input_has_no_order(FunctionCallInfo fcinfo)
+{
+	Aggref	   *call = AggGetAggref(fcinfo);
+
+	return call != NULL && call->aggorder == NIL && call->aggdistinct == NIL;
 }

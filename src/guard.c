@@ -12,6 +12,7 @@
 #include "access/relation.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
+#include "compat.h"
 #include "replication/logicalworker.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
@@ -21,7 +22,7 @@ static IeAdmission admitted;
 static const char *verb(TriggerEvent event);
 static void check_insert(TriggerData *trigdata);
 static bool is_admitted(TriggerData *trigdata);
-static void refuse(Relation rel, const char *action) pg_attribute_noreturn();
+pg_noreturn static void refuse(Relation rel, const char *action);
 static int16 guard_type(Relation rel, bool row);
 static const char *trigger_problem(Relation rel, bool row);
 

@@ -37,20 +37,25 @@ static void read_event(IeHead *head, TupleTableSlot *slot, const text *stream);
 
 /* Keep other appenders of the stream out, for the length of one call. */
 void
-ie_lock_stream(const IeTarget *target, const text *stream)
+ie_lock_stream(IeTarget *target, const text *stream)
 {
 	LOCKTAG		tag = stream_tag(target, stream);
 
 	(void) LockAcquire(&tag, ExclusiveLock, false, false);
+	target->locked = true;
 }
 
-/* Let them in again. */
+/* Let them in again, if they were kept out. */
 void
-ie_unlock_stream(const IeTarget *target, const text *stream)
+ie_unlock_stream(IeTarget *target, const text *stream)
 {
-	LOCKTAG		tag = stream_tag(target, stream);
+	LOCKTAG		tag;
 
+	if (!target->locked)
+		return;
+	tag = stream_tag(target, stream);
 	LockRelease(&tag, ExclusiveLock, false);
+	target->locked = false;
 }
 
 /* The lock of a stream: its log, and a hash of its name. */

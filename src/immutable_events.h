@@ -12,6 +12,7 @@
 #include "executor/spi.h"
 #include "executor/tuptable.h"
 #include "nodes/execnodes.h"
+#include "nodes/parsenodes.h"
 #include "utils/jsonb.h"
 #include "utils/relcache.h"
 #include "utils/timestamp.h"
@@ -36,6 +37,7 @@ extern bool ie_is_log(Relation rel);
 extern Oid	ie_partition_root(Relation rel);
 extern Oid	ie_position_sequence(Oid log);
 extern char *ie_qualified_name(Relation rel);
+extern void ie_check_access(Relation log, AclMode mode);
 
 /* event.c: the columns of immutable.event, and what makes an event valid */
 
@@ -132,6 +134,7 @@ typedef struct IeTarget
 	Relation	rel;			/* where the stream's rows are; may be log */
 	IeLog	   *root;
 	IeLog	   *facts;			/* of rel */
+	bool		locked;			/* the stream, by ie_lock_stream */
 } IeTarget;
 
 /* A stream's newest event, or the one with a given id. */
@@ -146,20 +149,28 @@ typedef struct IeHead
 } IeHead;
 
 extern IeTarget ie_open_log(Oid relid, const text *stream, LOCKMODE lockmode);
+extern uint64 ie_log_changes(void);
 extern void ie_close_log(IeTarget *target);
 extern bool ie_row_security(Relation log);
 
 /* head.c: the newest event of a stream, and its lock */
 
-extern void ie_lock_stream(const IeTarget *target, const text *stream);
-extern void ie_unlock_stream(const IeTarget *target, const text *stream);
+extern void ie_lock_stream(IeTarget *target, const text *stream);
+extern void ie_unlock_stream(IeTarget *target, const text *stream);
 extern IeHead ie_read_head(const IeTarget *target, const text *stream);
 extern IeHead ie_find_id(const IeTarget *target, const text *stream,
 						 const pg_uuid_t *id);
 
+/* own_heads.c: the streams that this transaction has appended to */
+
+extern bool ie_own_head(const IeTarget *target, const text *stream,
+						IeHead *head);
+extern void ie_note_own_head(const IeTarget *target, const text *stream,
+							 const IeHead *head);
+
 /* insert.c: one event into the table, directly or through the planner */
 
-extern void ie_insert(const IeTarget *target, const IeEvent *event);
+extern void ie_insert(IeTarget *target, const IeEvent *event);
 
 /* read.c: the events of one stream, in order of version */
 
@@ -171,7 +182,7 @@ extern IeStreamScan *ie_scan_stream(const IeTarget *target,
 extern TupleTableSlot *ie_scan_next(IeStreamScan *scan);
 extern void ie_scan_end(IeStreamScan *scan);
 
-/* reducer.c: compile a reducer and run it */
+/* reducer.c: compile a reducer; reduce.c: run it */
 
 typedef struct IeReducer IeReducer;
 
@@ -181,6 +192,7 @@ typedef struct IeState
 	Datum		value;
 	bool		isnull;
 	bool		started;		/* strict reducers take a first item as is */
+	int64		position;		/* of the last event, where order is checked */
 	char	   *chunk;			/* where a by-reference value is kept */
 	Size		capacity;		/* of the chunk */
 	MemoryContext context;		/* the chunk's */
@@ -189,6 +201,7 @@ typedef struct IeState
 extern IeReducer *ie_reducer_compile(Oid function, Oid state_type,
 									 int nitems, const Oid *item_types,
 									 Oid collation, MemoryContext context);
+extern void ie_reducer_check_order(IeReducer *reducer);
 extern Oid	ie_reducer_function(const IeReducer *reducer);
 extern bool ie_reducer_is_current(const IeReducer *reducer);
 extern void ie_state_init(const IeReducer *reducer, IeState *state,

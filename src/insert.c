@@ -28,21 +28,21 @@ typedef struct DirectInsert
 	TransitionCaptureState *capture;
 } DirectInsert;
 
-static void insert_directly(const IeTarget *target, const IeEvent *event);
+static void insert_directly(IeTarget *target, const IeEvent *event);
+static void release(IeTarget *target, const IeEvent *event);
 static void begin_insert(DirectInsert *insert, const IeTarget *target);
 static List *insert_row(DirectInsert *insert);
 static void end_insert(DirectInsert *insert);
 static void check_untouched(const IeTarget *target, const IeEvent *event,
 							TupleTableSlot *slot);
-static void refuse_trigger(const IeTarget *target, const char *what)
-			pg_attribute_noreturn();
-static void insert_by_plan(const IeTarget *target, const IeEvent *event);
+pg_noreturn static void refuse_trigger(const IeTarget *target, const char *what);
+static void insert_by_plan(IeTarget *target, const IeEvent *event);
 static SPIPlanPtr insert_plan(IeLog *root, Relation log);
 static void check_arrived(const IeTarget *target, const IeEvent *event);
 
 /* Write an event whose place is decided, and release the stream's lock. */
 void
-ie_insert(const IeTarget *target, const IeEvent *event)
+ie_insert(IeTarget *target, const IeEvent *event)
 {
 	IeAdmission row = {RelationGetRelid(target->log),
 	RelationGetRelid(target->rel), event->position};
@@ -64,7 +64,7 @@ ie_insert(const IeTarget *target, const IeEvent *event)
 
 /* Insert as COPY FROM does. */
 static void
-insert_directly(const IeTarget *target, const IeEvent *event)
+insert_directly(IeTarget *target, const IeEvent *event)
 {
 	DirectInsert insert;
 	List	   *recheck;
@@ -80,8 +80,7 @@ insert_directly(const IeTarget *target, const IeEvent *event)
 		check_untouched(target, event, insert.slot);
 	}
 	recheck = insert_row(&insert);
-	/* the event keeps others waiting now; AFTER triggers run unlocked */
-	ie_unlock_stream(target, event->stream);
+	release(target, event);
 	if (insert.triggers)
 	{
 		ExecARInsertTriggers(insert.estate, insert.table, insert.slot,
@@ -92,6 +91,20 @@ insert_directly(const IeTarget *target, const IeEvent *event)
 	end_insert(&insert);
 }
 
+/*
+ * The event itself keeps others waiting now: remember it as the stream's
+ * head, and let AFTER triggers run without the lock.
+ */
+static void
+release(IeTarget *target, const IeEvent *event)
+{
+	IeHead		head = {.version = event->version, .position = event->position,
+	.recorded_at = event->recorded_at, .id = *event->id, .same_stream = true};
+
+	ie_note_own_head(target, event->stream, &head);
+	ie_unlock_stream(target, event->stream);
+}
+
 /* Open indexes, and get ready for triggers where there are any. */
 static void
 begin_insert(DirectInsert *insert, const IeTarget *target)
@@ -99,13 +112,16 @@ begin_insert(DirectInsert *insert, const IeTarget *target)
 	EState	   *estate = CreateExecutorState();
 
 	insert->estate = estate;
+	insert->triggers = !target->facts->guards_only;
 	insert->table = makeNode(ResultRelInfo);
-	InitResultRelInfo(insert->table, target->rel, 0, NULL, 0);
+	if (insert->triggers)
+		InitResultRelInfo(insert->table, target->rel, 0, NULL, 0);
+	else
+		insert->table->ri_RelationDesc = target->rel;	/* no triggers to copy */
 	ExecOpenIndices(insert->table, false);
 	estate->es_opened_result_relations = list_make1(insert->table);
 	insert->slot = table_slot_create(target->rel, &estate->es_tupleTable);
 	insert->slot->tts_tableOid = RelationGetRelid(target->rel);
-	insert->triggers = !target->facts->guards_only;
 	insert->capture = NULL;
 	if (insert->triggers)
 	{
@@ -181,7 +197,7 @@ refuse_trigger(const IeTarget *target, const char *what)
 
 /* Insert through the planner: partitions and policies are its business. */
 static void
-insert_by_plan(const IeTarget *target, const IeEvent *event)
+insert_by_plan(IeTarget *target, const IeEvent *event)
 {
 	Datum		values[IE_NCOLUMNS];
 	int			result;
@@ -244,4 +260,5 @@ check_arrived(const IeTarget *target, const IeEvent *event)
 		(head.position != event->position ||
 		 memcmp(head.id.data, event->id->data, UUID_LEN) != 0))
 		refuse_trigger(target, "changed");
+	ie_note_own_head(target, event->stream, &head);
 }

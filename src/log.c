@@ -62,6 +62,7 @@ ie_open_log(Oid relid, const text *stream, LOCKMODE lockmode)
 	target.root = lookup(target.log);
 	target.rel = target.log;
 	target.facts = target.root;
+	target.locked = false;
 	while (target.rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
 	{
 		Oid			leaf = leaf_of_stream(target.rel, stream);
@@ -89,6 +90,13 @@ ie_row_security(Relation log)
 {
 	return log->rd_rel->relrowsecurity &&
 		check_enable_rls(RelationGetRelid(log), InvalidOid, true) == RLS_ENABLED;
+}
+
+/* Counts the changes that may concern a log. */
+uint64
+ie_log_changes(void)
+{
+	return changes;
 }
 
 /* The cached facts of a log or leaf, read anew when they are stale. */
@@ -135,14 +143,17 @@ relation_changed(Datum arg pg_attribute_unused(), Oid relid)
 	HASH_SEQ_STATUS all;
 	IeLog	   *facts;
 
-	changes++;
 	if (OidIsValid(relid))
 	{
 		facts = hash_search(logs, &relid, HASH_FIND, NULL);
 		if (facts != NULL)
+		{
 			facts->valid = false;
+			changes++;
+		}
 		return;
 	}
+	changes++;
 	hash_seq_init(&all, logs);
 	while ((facts = hash_seq_search(&all)) != NULL)
 		facts->valid = false;

@@ -9,16 +9,15 @@
 
 #include "access/genam.h"
 #include "access/relscan.h"
-#include "access/sysattr.h"
 #include "access/tableam.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
 #include "executor/executor.h"
+#include "executor/tstoreReceiver.h"
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "tcop/dest.h"
-#include "executor/tstoreReceiver.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -136,13 +135,7 @@ ie_scan_stream(const IeTarget *target, const text *stream,
 static void
 check_readable(const IeTarget *target)
 {
-	Bitmapset  *columns = NULL;
-	int			column;
-
-	for (column = IE_POSITION; column <= IE_NCOLUMNS; column++)
-		columns = bms_add_member(columns,
-								 column - FirstLowInvalidHeapAttributeNumber);
-	ie_check_privileges(target->log, ACL_SELECT, columns, NULL);
+	ie_check_access(target->log, ACL_SELECT);
 	if (!OidIsValid(target->facts->version_index))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

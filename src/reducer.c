@@ -1,22 +1,17 @@
 /*
- * reducer.c: compile a reducer and run it.
+ * reducer.c: compile a reducer.
  *
  * A reducer is any function f(state, item ...) RETURNS state. Its call is
  * built once over parameters and planned, which inlines a SQL function's body,
- * so that no function call is left; then it runs once for each item. Fields
- * of the state and of the first item are read from slots, where a row is
- * taken apart once, instead of from a composite value each time.
+ * so that no function call is left for reduce.c to run. Fields of the state
+ * and of the first item are read from slots, where a row is taken apart once,
+ * instead of from a composite value each time.
  */
-#include "immutable_events.h"
+#include "reducer.h"
 
-#include "access/detoast.h"
-#include "access/htup_details.h"
-#include "access/tupconvert.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
-#include "executor/executor.h"
-#include "funcapi.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
@@ -25,8 +20,6 @@
 #include "parser/parse_func.h"
 #include "parser/parse_type.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
-#include "utils/expandeddatum.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -35,40 +28,6 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
-/* Parameter numbers: the state, then the items. */
-#define STATE_PARAM		1
-#define FIRST_ITEM_PARAM	2
-
-/* A row-typed parameter whose fields the expression may read from a slot. */
-typedef struct RowParam
-{
-	TupleDesc	columns;		/* NULL: not a row */
-	TupleTableSlot *slot;		/* NULL: no field is read */
-	bool		whole;			/* the expression uses the value itself */
-	HeapTupleData tuple;		/* what the slot holds */
-} RowParam;
-
-struct IeReducer
-{
-	Oid			function;
-	uint64		generation;
-	bool		strict;
-	Oid			state_type;
-	int16		state_len;
-	bool		state_byval;
-	bool		first_item_starts;	/* strict, and item and state are alike */
-	int			nitems;
-	ExprState  *expression;
-	ExprContext *econtext;
-	ParamListInfo params;
-	RowParam	state;
-	RowParam	item;			/* the first */
-	bool		convert_item;	/* it arrives as another row type */
-	Oid			item_type;		/* the type it arrived as, and the way */
-	int32		item_typmod;	/* from there to the declared one */
-	TupleConversionMap *item_map;
-};
-
 /* Counts what may make a compiled reducer stale. */
 static uint64 generation = 0;
 
@@ -76,27 +35,17 @@ static void watch_catalogs(void);
 static void relation_changed(Datum arg, Oid relid);
 static void catalog_changed(Datum arg, int cacheid, uint32 hash);
 static Form_pg_proc check_function(Oid function, HeapTuple *tuple);
-static void refuse_function(Oid function, const char *detail,
-							const char *hint) pg_attribute_noreturn();
+pg_noreturn static void refuse_function(Oid function, const char *detail,
+										const char *hint);
 static Expr *build_call(IeReducer *reducer, Form_pg_proc proc,
 						const Oid *item_types, Oid collation);
 static bool arrives_as_row(Oid actual, Oid declared);
-static void refuse_signature(const IeReducer *reducer, Form_pg_proc proc,
-							 const Oid *actual) pg_attribute_noreturn();
+pg_noreturn static void refuse_signature(const IeReducer *reducer, Form_pg_proc proc,
+										 const Oid *actual);
 static void describe_row(RowParam *row, Oid type);
 static Node *read_slots(Node *node, void *context);
 static RowParam *row_of_param(IeReducer *reducer, const Param *param);
 static void make_slot(RowParam *row);
-static bool must_skip(IeReducer *reducer, IeState *state,
-					  const NullableDatum *items);
-static void pass_state(IeReducer *reducer, const IeState *state);
-static void pass_item(IeReducer *reducer, NullableDatum item);
-static void fill_row(RowParam *row, HeapTupleHeader header);
-static HeapTuple convert_item(IeReducer *reducer, HeapTupleHeader header);
-static void evaluate(IeReducer *reducer, IeState *state);
-static void store(const IeReducer *reducer, IeState *state, Datum value,
-				  bool isnull);
-static char *reserve(IeState *state, Size size, char **old);
 
 /* Compile a reducer for a state type and item types, into a context. */
 IeReducer *
@@ -147,6 +96,20 @@ Oid
 ie_reducer_function(const IeReducer *reducer)
 {
 	return reducer->function;
+}
+
+/*
+ * Let it refuse events that do not come in order of position, which is the
+ * order of versions in each stream. Other items have no order to check.
+ */
+void
+ie_reducer_check_order(IeReducer *reducer)
+{
+	if (reducer->item.columns == NULL ||
+		reducer->item.columns->tdtypeid != ie_event_type())
+		return;
+	make_slot(&reducer->item);
+	reducer->check_order = true;
 }
 
 /* Has nothing changed in the catalogs since it was compiled? */
@@ -380,257 +343,4 @@ make_slot(RowParam *row)
 {
 	if (row->slot == NULL)
 		row->slot = MakeSingleTupleTableSlot(row->columns, &TTSOpsHeapTuple);
-}
-
-/* Begin with a copy of the initial state. */
-void
-ie_state_init(const IeReducer *reducer, IeState *state, Datum initial,
-			  bool isnull, MemoryContext context)
-{
-	memset(state, 0, sizeof(*state));
-	state->context = context;
-	state->started = !isnull;
-	store(reducer, state, initial, isnull);
-}
-
-/* A copy of the state, in the current context. */
-Datum
-ie_state_copy(const IeReducer *reducer, const IeState *state)
-{
-	if (state->isnull)
-		return (Datum) 0;
-	return datumCopy(state->value, reducer->state_byval, reducer->state_len);
-}
-
-/* Fold items into a state. */
-void
-ie_reduce(IeReducer *reducer, IeState *state, const NullableDatum *items)
-{
-	MemoryContext caller;
-	int			i;
-
-	if (reducer->strict && must_skip(reducer, state, items))
-		return;
-	ResetExprContext(reducer->econtext);
-	caller = MemoryContextSwitchTo(reducer->econtext->ecxt_per_tuple_memory);
-	pass_state(reducer, state);
-	pass_item(reducer, items[0]);
-	for (i = 1; i < reducer->nitems; i++)
-	{
-		reducer->params->params[i + 1].value = items[i].value;
-		reducer->params->params[i + 1].isnull = items[i].isnull;
-	}
-	evaluate(reducer, state);
-	MemoryContextSwitchTo(caller);
-}
-
-/* Fold the row of a log into a state, straight from its slot. */
-void
-ie_reduce_slot(IeReducer *reducer, IeState *state, TupleTableSlot *event)
-{
-	ParamExternData *param = &reducer->params->params[FIRST_ITEM_PARAM - 1];
-	NullableDatum present = {.isnull = false};
-	MemoryContext caller;
-
-	if (reducer->strict && must_skip(reducer, state, &present))
-		return;
-	ResetExprContext(reducer->econtext);
-	caller = MemoryContextSwitchTo(reducer->econtext->ecxt_per_tuple_memory);
-	pass_state(reducer, state);
-	reducer->econtext->ecxt_outertuple = event;
-	param->isnull = false;
-	if (reducer->item.whole)
-	{
-		slot_getallattrs(event);
-		param->value =
-			HeapTupleGetDatum(heap_form_tuple(reducer->item.columns,
-											  event->tts_values,
-											  event->tts_isnull));
-	}
-	evaluate(reducer, state);
-	MemoryContextSwitchTo(caller);
-}
-
-/*
- * A strict reducer does not see NULLs, as in an aggregate: a NULL item is
- * passed over, a NULL state takes the first item as it is, and a state that
- * became NULL stays so.
- */
-static bool
-must_skip(IeReducer *reducer, IeState *state, const NullableDatum *items)
-{
-	int			i;
-
-	for (i = 0; i < reducer->nitems; i++)
-		if (items[i].isnull)
-			return true;
-	if (!state->started)
-	{
-		if (!reducer->first_item_starts)
-			ereport(ERROR,
-					(errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED),
-					 errmsg("the initial state of strict reducer %s must not be NULL",
-							format_procedure(reducer->function)),
-					 errhint("Give an initial state, or declare the function CALLED ON NULL INPUT.")));
-		state->started = true;
-		store(reducer, state, items[0].value, false);
-		return true;
-	}
-	return state->isnull;
-}
-
-/* Hand the state to the expression. */
-static void
-pass_state(IeReducer *reducer, const IeState *state)
-{
-	ParamExternData *param = &reducer->params->params[STATE_PARAM - 1];
-
-	param->value = state->value;
-	param->isnull = state->isnull;
-	if (reducer->state.slot == NULL)
-		return;
-	if (state->isnull)
-		ExecStoreAllNullTuple(reducer->state.slot);
-	else
-		fill_row(&reducer->state, DatumGetHeapTupleHeader(state->value));
-}
-
-/* Hand the first item to the expression, as the row type it declares. */
-static void
-pass_item(IeReducer *reducer, NullableDatum item)
-{
-	ParamExternData *param = &reducer->params->params[FIRST_ITEM_PARAM - 1];
-	RowParam   *row = &reducer->item;
-	HeapTupleHeader header;
-
-	param->value = item.value;
-	param->isnull = item.isnull;
-	if (row->columns == NULL)
-		return;
-	reducer->econtext->ecxt_outertuple = row->slot;
-	if (item.isnull)
-	{
-		if (row->slot != NULL)
-			ExecStoreAllNullTuple(row->slot);
-		return;
-	}
-	header = DatumGetHeapTupleHeader(item.value);
-	if (reducer->convert_item)
-	{
-		HeapTuple	tuple = convert_item(reducer, header);
-
-		header = tuple->t_data;
-		if (row->whole)
-			param->value = heap_copy_tuple_as_datum(tuple, row->columns);
-	}
-	if (row->slot != NULL)
-		fill_row(row, header);
-}
-
-/* Put a row into its slot; the row stays where it is. */
-static void
-fill_row(RowParam *row, HeapTupleHeader header)
-{
-	row->tuple.t_len = HeapTupleHeaderGetDatumLength(header);
-	ItemPointerSetInvalid(&row->tuple.t_self);
-	row->tuple.t_tableOid = InvalidOid;
-	row->tuple.t_data = header;
-	ExecStoreHeapTuple(&row->tuple, row->slot, false);
-}
-
-/* Match a row of another type to the declared one, column by name. */
-static HeapTuple
-convert_item(IeReducer *reducer, HeapTupleHeader header)
-{
-	Oid			type = HeapTupleHeaderGetTypeId(header);
-	int32		typmod = HeapTupleHeaderGetTypMod(header);
-	RowParam   *row = &reducer->item;
-
-	if (type != reducer->item_type || typmod != reducer->item_typmod)
-	{
-		TupleDesc	from = lookup_rowtype_tupdesc_copy(type, typmod);
-		MemoryContext caller =
-		MemoryContextSwitchTo(GetMemoryChunkContext(reducer));
-
-		reducer->item_map = convert_tuples_by_name(CreateTupleDescCopy(from),
-												   row->columns);
-		reducer->item_type = type;
-		reducer->item_typmod = typmod;
-		MemoryContextSwitchTo(caller);
-	}
-	row->tuple.t_len = HeapTupleHeaderGetDatumLength(header);
-	ItemPointerSetInvalid(&row->tuple.t_self);
-	row->tuple.t_tableOid = InvalidOid;
-	row->tuple.t_data = header;
-	if (reducer->item_map == NULL)
-		return &row->tuple;
-	return execute_attr_map_tuple(&row->tuple, reducer->item_map);
-}
-
-/* Run the expression and keep what it returns. */
-static void
-evaluate(IeReducer *reducer, IeState *state)
-{
-	bool		isnull;
-	Datum		value = ExecEvalExpr(reducer->expression, reducer->econtext,
-									 &isnull);
-
-	store(reducer, state, value, isnull);
-}
-
-/*
- * Keep a value as the state: in the state's one chunk, which is overwritten
- * in place and grows by doubling, so that memory stays flat over any number
- * of events.
- */
-static void
-store(const IeReducer *reducer, IeState *state, Datum value, bool isnull)
-{
-	char	   *from = DatumGetPointer(value);
-	char	   *old = NULL;
-	char	   *chunk;
-	Size		size;
-
-	state->isnull = isnull;
-	if (isnull || reducer->state_byval)
-	{
-		state->value = value;
-		return;
-	}
-	if (from == state->chunk)
-		return;					/* the reducer returned the state unchanged */
-	if (reducer->state_len == -1 && VARATT_IS_EXTERNAL_EXPANDED(from))
-	{
-		ExpandedObjectHeader *expanded = DatumGetEOHP(value);
-
-		size = EOH_get_flat_size(expanded);
-		chunk = reserve(state, size, &old);
-		EOH_flatten_into(expanded, chunk, size);
-	}
-	else
-	{
-		if (reducer->state_len == -1 &&
-			(VARATT_IS_EXTERNAL(from) || VARATT_IS_COMPRESSED(from)))
-			from = (char *) detoast_attr((struct varlena *) from);
-		size = datumGetSize(PointerGetDatum(from), false, reducer->state_len);
-		chunk = reserve(state, size, &old);
-		memmove(chunk, from, size);
-	}
-	if (old != NULL)
-		pfree(old);				/* only now: the value may have pointed there */
-	state->value = PointerGetDatum(chunk);
-}
-
-/* Make the chunk large enough; the one it replaces is left to the caller. */
-static char *
-reserve(IeState *state, Size size, char **old)
-{
-	if (size > state->capacity)
-	{
-		*old = state->chunk;
-		state->capacity = state->chunk == NULL
-			? size : Max(size, 2 * state->capacity);
-		state->chunk = MemoryContextAllocHuge(state->context, state->capacity);
-	}
-	return state->chunk;
 }

@@ -7,6 +7,7 @@
 #include "immutable_events.h"
 
 #include "access/relation.h"
+#include "access/sysattr.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/partition.h"
@@ -17,6 +18,7 @@
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
@@ -106,4 +108,22 @@ ie_qualified_name(Relation rel)
 {
 	return quote_qualified_identifier(get_namespace_name(RelationGetNamespace(rel)),
 									  RelationGetRelationName(rel));
+}
+
+/* The privilege on all columns of a log, checked as for a query. */
+void
+ie_check_access(Relation log, AclMode mode)
+{
+	static Bitmapset *columns = NULL;
+
+	if (columns == NULL)
+	{
+		MemoryContext caller = MemoryContextSwitchTo(TopMemoryContext);
+
+		columns = bms_add_range(NULL,
+								IE_POSITION - FirstLowInvalidHeapAttributeNumber,
+								IE_NCOLUMNS - FirstLowInvalidHeapAttributeNumber);
+		MemoryContextSwitchTo(caller);
+	}
+	ie_check_privileges(log, mode, columns);
 }

@@ -1,0 +1,172 @@
+-- What the benchmarks run: one function a contender, called with a round.
+CREATE EXTENSION immutable_events;
+CREATE SCHEMA bench;
+
+-- Milliseconds that a contender takes; it may prepare before the clock starts.
+CREATE FUNCTION bench.ms(contender text, round integer) RETURNS numeric
+LANGUAGE plpgsql AS $$
+DECLARE
+	started timestamptz;
+BEGIN
+	IF to_regproc(contender || '_prepare') IS NOT NULL THEN
+		EXECUTE format('SELECT %s_prepare()', contender);
+	END IF;
+	started := clock_timestamp();
+	EXECUTE format('SELECT %s()', contender);
+	RETURN round(extract(epoch FROM clock_timestamp() - started) * 1000, 1);
+END
+$$;
+
+-- A bare table: the columns, the indexes and the sequence of a log.
+CREATE FUNCTION bench.create_base(name text) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE format('DROP TABLE IF EXISTS %I', name);
+	EXECUTE format('CREATE TABLE %I (
+		position bigserial PRIMARY KEY, recorded_at timestamptz NOT NULL,
+		version bigint NOT NULL, id uuid NOT NULL UNIQUE,
+		schema_version integer NOT NULL, stream text COLLATE "C" NOT NULL,
+		type text COLLATE "C" NOT NULL, data jsonb NOT NULL,
+		metadata jsonb NOT NULL, UNIQUE (stream, version))', name);
+END
+$$;
+
+CREATE FUNCTION bench.create_log(name text) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+	IF to_regclass(name) IS NOT NULL THEN
+		PERFORM immutable.drop_log(to_regclass(name), force => true);
+	END IF;
+	PERFORM immutable.create_log(name);
+END
+$$;
+
+-- Append: ids that rise, as append's own do, so that the index on ids costs
+-- the bare table no more than it costs the log.
+CREATE TABLE bench.ids AS
+SELECT i, (lpad(to_hex(i), 8, '0') || '-0000-7000-8000-000000000000')::uuid AS id
+FROM generate_series(1, 200000) i;
+
+CREATE FUNCTION bench.append_loop_prepare() RETURNS void LANGUAGE sql AS
+$$ SELECT bench.create_log('loop_log') $$;
+CREATE FUNCTION bench.append_loop() RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+	r record;
+BEGIN
+	FOR r IN SELECT i, id FROM bench.ids LOOP
+		PERFORM immutable.append('loop_log', 'stream-' || r.i % 10000,
+			'deposited', '{"amount": 10, "by": "ann"}');
+	END LOOP;
+END
+$$;
+
+CREATE FUNCTION bench.insert_loop_prepare() RETURNS void LANGUAGE sql AS
+$$ SELECT bench.create_base('loop_base') $$;
+CREATE FUNCTION bench.insert_loop() RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+	r record;
+BEGIN
+	FOR r IN SELECT i, id FROM bench.ids LOOP
+		INSERT INTO loop_base (recorded_at, version, id, schema_version,
+			stream, type, data, metadata)
+		VALUES (clock_timestamp(), 1 + r.i / 10000, r.id, 1,
+			'stream-' || r.i % 10000, 'deposited',
+			'{"amount": 10, "by": "ann"}', '{}');
+	END LOOP;
+END
+$$;
+
+-- Guard: the same rows into a protected and an unprotected table.
+CREATE TABLE bench.plain (id bigint PRIMARY KEY, note text);
+CREATE TABLE bench.protected (id bigint PRIMARY KEY, note text);
+SELECT immutable.protect('bench.protected');
+CREATE SEQUENCE bench.plain_id;
+CREATE SEQUENCE bench.protected_id;
+CREATE FUNCTION bench.insert_plain() RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+	FOR i IN 1..200000 LOOP
+		INSERT INTO bench.plain VALUES (nextval('bench.plain_id'), 'note');
+	END LOOP;
+END
+$$;
+CREATE FUNCTION bench.insert_protected() RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+	FOR i IN 1..200000 LOOP
+		INSERT INTO bench.protected VALUES (nextval('bench.protected_id'), 'note');
+	END LOOP;
+END
+$$;
+
+-- Fold: balances of 1,000 accounts from 500,000 events.
+CREATE TYPE bench.account AS (balance bigint, entries bigint);
+CREATE FUNCTION bench.account_apply(state bench.account, event immutable.event)
+RETURNS bench.account LANGUAGE sql IMMUTABLE AS $$
+	SELECT CASE event.type
+		WHEN 'deposited' THEN ROW(coalesce(state.balance, 0) + (event.data->>'amount')::bigint,
+			coalesce(state.entries, 0) + 1)::bench.account
+		WHEN 'withdrawn' THEN ROW(coalesce(state.balance, 0) - (event.data->>'amount')::bigint,
+			coalesce(state.entries, 0) + 1)::bench.account
+		ELSE state
+	END
+$$;
+CREATE AGGREGATE bench.account_sfunc(immutable.event) (
+	SFUNC = bench.account_apply, STYPE = bench.account);
+
+SELECT immutable.create_log('ledger');
+DO $$
+BEGIN
+	FOR i IN 1..500000 LOOP
+		PERFORM immutable.append('ledger', 'account-' || i % 1000,
+			CASE i % 5 WHEN 0 THEN 'withdrawn' ELSE 'deposited' END,
+			jsonb_build_object('amount', i % 100));
+	END LOOP;
+END
+$$;
+VACUUM ANALYZE ledger;
+
+CREATE FUNCTION bench.fold() RETURNS numeric LANGUAGE sql AS $$
+	SELECT sum((a).balance) FROM (
+		SELECT immutable.fold(NULL::bench.account, 'bench.account_apply', e) AS a
+		FROM ledger e GROUP BY e.stream) x
+$$;
+CREATE FUNCTION bench.fold_by_position() RETURNS numeric LANGUAGE sql AS $$
+	SELECT sum((a).balance) FROM (
+		SELECT immutable.fold(NULL::bench.account, 'bench.account_apply', e) AS a
+		FROM (SELECT * FROM ledger ORDER BY position) e GROUP BY e.stream) x
+$$;
+CREATE FUNCTION bench.fold_by_version() RETURNS numeric LANGUAGE sql AS $$
+	SELECT sum((a).balance) FROM (
+		SELECT immutable.fold(NULL::bench.account, 'bench.account_apply', e ORDER BY e.version) AS a
+		FROM ledger e GROUP BY e.stream) x
+$$;
+CREATE FUNCTION bench.fold_sfunc() RETURNS numeric LANGUAGE sql AS $$
+	SELECT sum((a).balance) FROM (
+		SELECT bench.account_sfunc(e) AS a
+		FROM ledger e GROUP BY e.stream) x
+$$;
+CREATE FUNCTION bench.fold_group_by() RETURNS numeric LANGUAGE sql AS $$
+	SELECT sum((a).balance) FROM (
+		SELECT ROW(sum(CASE e.type WHEN 'deposited' THEN (e.data->>'amount')::bigint
+				WHEN 'withdrawn' THEN -(e.data->>'amount')::bigint ELSE 0 END)::bigint,
+			count(*) FILTER (WHERE e.type IN ('deposited', 'withdrawn')))::bench.account AS a
+		FROM ledger e GROUP BY e.stream) x
+$$;
+
+-- Memory: one stream of many events.
+SELECT immutable.create_log('long');
+CREATE FUNCTION bench.grow_stream(events integer) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+	FOR i IN 1..events LOOP
+		PERFORM immutable.append('long', 'account', 'deposited', '{"amount": 1}');
+	END LOOP;
+END
+$$;
+CREATE FUNCTION bench.fold_stream(events bigint) RETURNS text LANGUAGE sql AS $$
+	SELECT immutable.fold(NULL::bench.account, 'bench.account_apply', e)::text
+	FROM (SELECT * FROM long WHERE position <= events ORDER BY position) e
+$$;
