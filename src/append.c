@@ -123,6 +123,8 @@ append(Oid log, IeEvent *event, Expectation expected)
 
 	ie_check_access(target.log, ACL_INSERT);
 	check_fit(&target);
+	/* nextval takes this lock anyway: wait for an import before the stream */
+	LockRelationOid(target.root->sequence, RowExclusiveLock);
 	head = lock_head(&target, event->stream, event->id, &same_id);
 	if (event->id != NULL &&
 		is_retry(&target, event, expected, &head, &same_id))

@@ -82,7 +82,12 @@ ie_metadata(Jsonb *given)
 	if (ie_context == NULL)
 		return given;
 	if (given == NULL)
-		return ie_context;
+	{
+		/* a copy: a trigger may set the context while we hold it */
+		Jsonb	   *copy = palloc(VARSIZE(ie_context));
+
+		return memcpy(copy, ie_context, VARSIZE(ie_context));
+	}
 	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat,
 											  JsonbPGetDatum(ie_context),
 											  JsonbPGetDatum(given)));
@@ -106,4 +111,61 @@ ie_event_to_slot(const IeEvent *event, TupleTableSlot *slot)
 	values[IE_DATA - 1] = JsonbPGetDatum(event->data);
 	values[IE_METADATA - 1] = JsonbPGetDatum(event->metadata);
 	ExecStoreVirtualTuple(slot);
+}
+
+/* Take an event from a row of its log; NULLs are refused as the table would. */
+void
+ie_event_from_slot(TupleTableSlot *slot, IeEvent *event)
+{
+	Datum	   *values = slot->tts_values;
+	int			column;
+
+	slot_getallattrs(slot);
+	for (column = IE_POSITION; column <= IE_NCOLUMNS; column++)
+		if (slot->tts_isnull[column - 1])
+			ereport(ERROR,
+					(errcode(ERRCODE_NOT_NULL_VIOLATION),
+					 errmsg("%s must not be NULL",
+							NameStr(TupleDescAttr(slot->tts_tupleDescriptor,
+												  column - 1)->attname))));
+	event->position = DatumGetInt64(values[IE_POSITION - 1]);
+	event->recorded_at = DatumGetTimestampTz(values[IE_RECORDED_AT - 1]);
+	event->version = DatumGetInt64(values[IE_VERSION - 1]);
+	event->id = DatumGetUUIDP(values[IE_ID - 1]);
+	event->schema_version = DatumGetInt32(values[IE_SCHEMA_VERSION - 1]);
+	event->stream = DatumGetTextPP(values[IE_STREAM - 1]);
+	event->type = DatumGetTextPP(values[IE_TYPE - 1]);
+	event->data = DatumGetJsonbP(values[IE_DATA - 1]);
+	event->metadata = DatumGetJsonbP(values[IE_METADATA - 1]);
+}
+
+/*
+ * What of an event's place and identity a row has otherwise, or NULL. The
+ * content is not compared: a trigger may fill in data.
+ */
+const char *
+ie_difference(const IeEvent *event, TupleTableSlot *slot)
+{
+	IeEvent		row;
+
+	ie_event_from_slot(slot, &row);
+	if (row.position != event->position)
+		return "position";
+	if (row.recorded_at != event->recorded_at)
+		return "recorded_at";
+	if (row.version != event->version)
+		return "version";
+	if (memcmp(row.id->data, event->id->data, UUID_LEN) != 0)
+		return "id";
+	if (!ie_same_text(row.stream, event->stream))
+		return "stream";
+	return NULL;
+}
+
+/* Are two texts the same, byte by byte? */
+bool
+ie_same_text(const text *a, const text *b)
+{
+	return VARSIZE_ANY_EXHDR(a) == VARSIZE_ANY_EXHDR(b) &&
+		memcmp(VARDATA_ANY(a), VARDATA_ANY(b), VARSIZE_ANY_EXHDR(a)) == 0;
 }

@@ -6,6 +6,7 @@
  */
 #include "immutable_events.h"
 
+#include "catalog/pg_type.h"
 #include "nodes/primnodes.h"
 #include "utils/regproc.h"
 
@@ -85,6 +86,8 @@ get_reducer(FunctionCallInfo fcinfo)
 				 errdetail("It was %s, then %s.",
 						   format_procedure(ie_reducer_function(reducer)),
 						   format_procedure(PG_GETARG_OID(ARG_REDUCER)))));
+	else if (!ie_reducer_is_current(reducer))
+		ie_reducer_check_types(reducer);
 	return reducer;
 }
 
@@ -104,7 +107,14 @@ compile(FunctionCallInfo fcinfo)
 				 errmsg("fold needs the items as separate arguments"),
 				 errhint("Write fold(initial, reducer, item, ...).")));
 	for (i = 0; i < nitems; i++)
+	{
 		item_types[i] = get_fn_expr_argtype(flinfo, ARG_ITEMS + i);
+		if (item_types[i] == UNKNOWNOID)
+			ereport(ERROR,
+					(errcode(ERRCODE_DATATYPE_MISMATCH),
+					 errmsg("the type of an item is unknown"),
+					 errhint("Cast it, as in 'x'::text.")));
+	}
 	reducer = ie_reducer_compile(PG_GETARG_OID(ARG_REDUCER),
 								 get_fn_expr_argtype(flinfo, ARG_INITIAL),
 								 nitems, item_types, PG_GET_COLLATION(),

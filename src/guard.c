@@ -15,15 +15,17 @@
 #include "compat.h"
 #include "replication/logicalworker.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/rel.h"
 
 static IeAdmission admitted;
+static uint64 other_rows = 0;	/* let in, and not from append */
 
 static const char *verb(TriggerEvent event);
 static void check_insert(TriggerData *trigdata);
 static bool is_admitted(TriggerData *trigdata);
+static bool is_replicated(void);
 pg_noreturn static void refuse(Relation rel, const char *action);
-static int16 guard_type(Relation rel, bool row);
 static const char *trigger_problem(Relation rel, bool row);
 
 PG_FUNCTION_INFO_V1(ie_guard);
@@ -68,34 +70,50 @@ verb(TriggerEvent event)
 static void
 check_insert(TriggerData *trigdata)
 {
-	if (is_admitted(trigdata) || IsLogicalWorker())
+	Relation	rel = trigdata->tg_relation;
+
+	if (is_admitted(trigdata))
 		return;
-	if (!ie_import)
-		refuse(trigdata->tg_relation, "insert into");
+	other_rows++;
+	if (is_replicated())
+		return;
+	if (!ie_import || !ie_is_log(rel))
+		refuse(rel, "insert into");
 	if (TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
-		ie_import_row(trigdata->tg_relation, trigdata->tg_trigslot);
+		ie_import_row(rel, trigdata->tg_trigslot);
 	else
-		ie_import_begin(trigdata->tg_relation);
+		ie_import_begin(rel);
 }
 
-/* Is this the row that append announced, or the statement that brings it? */
+/*
+ * Is this the row that append announced, or the statement that brings it? One
+ * announcement is good for one row.
+ */
 static bool
 is_admitted(TriggerData *trigdata)
 {
-	Relation	rel = trigdata->tg_relation;
-	int			column;
-	bool		isnull;
-	Datum		position;
+	Oid			relid = RelationGetRelid(trigdata->tg_relation);
 
-	if (!OidIsValid(admitted.log))
+	if (admitted.event == NULL)
 		return false;
 	if (!TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
-		return RelationGetRelid(rel) == admitted.log;
-	if (RelationGetRelid(rel) != admitted.leaf)
+		return relid == admitted.log;
+	if (relid != admitted.leaf ||
+		ie_difference(admitted.event, trigdata->tg_trigslot) != NULL)
 		return false;
-	column = SPI_fnumber(RelationGetDescr(rel), "position");
-	position = slot_getattr(trigdata->tg_trigslot, column, &isnull);
-	return !isnull && DatumGetInt64(position) == admitted.position;
+	admitted.event = NULL;
+	return true;
+}
+
+/*
+ * Is this a row that logical replication applies, and not one that some
+ * trigger of another table inserts while it does?
+ */
+static bool
+is_replicated(void)
+{
+	return IsLogicalWorker() &&
+		DatumGetInt32(OidFunctionCall0(F_PG_TRIGGER_DEPTH)) == 1;
 }
 
 /* Announce the next row of a log; answers what was announced before. */
@@ -106,6 +124,13 @@ ie_guard_admit(IeAdmission admission)
 
 	admitted = admission;
 	return before;
+}
+
+/* Counts the rows that came into logs without append. */
+uint64
+ie_other_rows(void)
+{
+	return other_rows;
 }
 
 /* Raise the error of an immutable table. */
@@ -141,24 +166,25 @@ ie_is_guard(Oid function)
 	return flinfo.fn_addr == ie_guard;
 }
 
-/* What pg_trigger.tgtype must say of a table's guard. */
-static int16
-guard_type(Relation rel, bool row)
+/* The events that a table's guard fires for, as bits of pg_trigger.tgtype. */
+int16
+ie_guard_events(Relation rel, bool row)
 {
-	int16		type = TRIGGER_TYPE_BEFORE | TRIGGER_TYPE_UPDATE |
-		TRIGGER_TYPE_DELETE;
+	int16		events = TRIGGER_TYPE_UPDATE | TRIGGER_TYPE_DELETE;
 
-	type |= row ? TRIGGER_TYPE_ROW : TRIGGER_TYPE_TRUNCATE;
+	if (!row)
+		events |= TRIGGER_TYPE_TRUNCATE;
 	if (ie_is_log(rel))
-		type |= TRIGGER_TYPE_INSERT;
-	return type;
+		events |= TRIGGER_TYPE_INSERT;
+	return events;
 }
 
 /* The guard for rows or for statements, or NULL where there is none. */
 const Trigger *
 ie_find_guard(Relation rel, bool row)
 {
-	int16		type = guard_type(rel, row);
+	int16		type = TRIGGER_TYPE_BEFORE | ie_guard_events(rel, row) |
+		(row ? TRIGGER_TYPE_ROW : 0);
 	int			i;
 
 	for (i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)

@@ -12,10 +12,9 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
-
-static Oid	extension_owner(void);
 
 /* Record that somebody did something to a relation's guards. */
 void
@@ -25,6 +24,7 @@ ie_record_change(Relation rel, const char *action)
 	Datum		values[4];
 	Oid			user;
 	int			security;
+	int			settings;
 	int			result;
 
 	GetUserIdAndSecContext(&user, &security);
@@ -34,12 +34,17 @@ ie_record_change(Relation rel, const char *action)
 	values[3] = DirectFunctionCall1(namein, CStringGetDatum(GetUserNameFromId(GetSessionUserId(), false)));
 
 	SPI_connect();
-	SetUserIdAndSecContext(extension_owner(),
+	SetUserIdAndSecContext(ie_extension_owner(),
 						   security | SECURITY_LOCAL_USERID_CHANGE);
+	settings = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp",
+							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+							 true, 0, false);
 	result = SPI_execute_with_args("INSERT INTO immutable.guard_changes"
 								   " (relation, action, role, session_role)"
 								   " VALUES ($1, $2, $3, $4)",
 								   4, types, values, NULL, false, 0);
+	AtEOXact_GUC(false, settings);
 	SetUserIdAndSecContext(user, security);
 	if (result != SPI_OK_INSERT)
 		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(result));
@@ -49,28 +54,9 @@ ie_record_change(Relation rel, const char *action)
 					ie_qualified_name(rel), GetUserNameFromId(user, false))));
 }
 
-/* Run a command that only the extension's owner may. */
-void
-ie_execute_as_extension(const char *command)
-{
-	Oid			user;
-	int			security;
-	int			result;
-
-	GetUserIdAndSecContext(&user, &security);
-	SPI_connect();
-	SetUserIdAndSecContext(extension_owner(),
-						   security | SECURITY_LOCAL_USERID_CHANGE);
-	result = SPI_execute(command, false, 0);
-	SetUserIdAndSecContext(user, security);
-	if (result < 0)
-		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(result));
-	SPI_finish();
-}
-
 /* Who owns the extension's own table, and so the extension. */
-static Oid
-extension_owner(void)
+Oid
+ie_extension_owner(void)
 {
 	Oid			schema = get_namespace_oid("immutable", false);
 	Oid			table = get_relname_relid("guard_changes", schema);

@@ -12,7 +12,9 @@
 
 #include "access/genam.h"
 #include "access/relscan.h"
+#include "access/sysattr.h"
 #include "access/tableam.h"
+#include "access/xact.h"
 #include "catalog/pg_collation.h"
 #include "common/hashfn.h"
 #include "compat.h"
@@ -32,6 +34,7 @@ static LOCKTAG stream_tag(const IeTarget *target, const text *stream);
 static void stream_key(ScanKey key, const text *stream);
 static IeHead probe(const IeTarget *target, Oid index_oid, ScanKey keys,
 					int nkeys, const text *stream, const pg_uuid_t *id);
+static void check_serializable(Relation rel, TupleTableSlot *slot);
 static bool same_id(TupleTableSlot *slot, const pg_uuid_t *id);
 static void read_event(IeHead *head, TupleTableSlot *slot, const text *stream);
 
@@ -79,6 +82,18 @@ ie_read_head(const IeTarget *target, const text *stream)
 
 	stream_key(&key, stream);
 	return probe(target, target->facts->version_index, &key, 1, stream, NULL);
+}
+
+/* The event of a stream with a given version, committed or not. */
+IeHead
+ie_read_version(const IeTarget *target, const text *stream, int64 version)
+{
+	ScanKeyData keys[2];
+
+	stream_key(&keys[0], stream);
+	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT8EQ,
+				Int64GetDatum(version));
+	return probe(target, target->facts->version_index, keys, 2, stream, NULL);
 }
 
 /*
@@ -133,12 +148,39 @@ probe(const IeTarget *target, Oid index_oid, ScanKey keys, int nkeys,
 			continue;
 		read_event(&head, slot, stream);
 		head.writer = dirty.xmin;
+		if (!TransactionIdIsValid(head.writer))
+			check_serializable(target->rel, slot);
 		break;
 	}
 	index_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
 	index_close(index, AccessShareLock);
 	return head;
+}
+
+/*
+ * A serializable transaction must not act on what its snapshot does not show,
+ * unless it wrote that itself: as INSERT … ON CONFLICT does.
+ */
+static void
+check_serializable(Relation rel, TupleTableSlot *slot)
+{
+	bool		isnull;
+	TransactionId writer;
+
+	if (!IsolationIsSerializable() ||
+		table_tuple_satisfies_snapshot(rel, slot, GetTransactionSnapshot()))
+		return;
+	writer = DatumGetTransactionId(slot_getsysattr(slot,
+												   MinTransactionIdAttributeNumber,
+												   &isnull));
+	if (!TransactionIdIsCurrentTransactionId(writer))
+		ereport(ERROR,
+				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+				 errmsg("could not serialize access due to concurrent update"),
+				 errdetail("Log \"%s\" has a newer event than this transaction sees.",
+						   RelationGetRelationName(rel)),
+				 errhint("The transaction might succeed if retried.")));
 }
 
 /* Does the row carry this id? */
@@ -165,7 +207,5 @@ read_event(IeHead *head, TupleTableSlot *slot, const text *stream)
 	head->version = DatumGetInt64(slot_getattr(slot, IE_VERSION, &isnull));
 	head->id = *DatumGetUUIDP(slot_getattr(slot, IE_ID, &isnull));
 	found = DatumGetTextPP(slot_getattr(slot, IE_STREAM, &isnull));
-	head->same_stream = VARSIZE_ANY_EXHDR(found) == VARSIZE_ANY_EXHDR(stream) &&
-		memcmp(VARDATA_ANY(found), VARDATA_ANY(stream),
-			   VARSIZE_ANY_EXHDR(stream)) == 0;
+	head->same_stream = ie_same_text(found, stream);
 }

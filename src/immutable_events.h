@@ -34,8 +34,10 @@ extern Relation ie_open_relation(Oid relid, LOCKMODE lockmode);
 extern void ie_check_owner(Relation rel);
 extern Oid	ie_event_type(void);
 extern bool ie_is_log(Relation rel);
+extern bool ie_has_event_columns(Relation rel);
 extern Oid	ie_partition_root(Relation rel);
 extern Oid	ie_position_sequence(Oid log);
+extern int64 ie_last_position(Oid sequence);
 extern char *ie_qualified_name(Relation rel);
 extern void ie_check_access(Relation log, AclMode mode);
 
@@ -59,6 +61,7 @@ typedef enum IeColumn
 #define IE_FIRST_VERSION	1	/* of a stream */
 #define IE_STREAM_EXISTS	(-4)	/* expected_version: any but 0 */
 #define IE_MAX_STREAM_BYTES	1024	/* an index entry must hold it */
+#define IE_MAX_POSITION	(INT64CONST(1) << 62)	/* of an import: leaves room */
 
 typedef struct IeEvent
 {
@@ -77,6 +80,9 @@ extern void ie_check_stream(const text *stream);
 extern void ie_check_event(const IeEvent *event);
 extern Jsonb *ie_metadata(Jsonb *given);
 extern void ie_event_to_slot(const IeEvent *event, TupleTableSlot *slot);
+extern const char *ie_difference(const IeEvent *event, TupleTableSlot *slot);
+extern void ie_event_from_slot(TupleTableSlot *slot, IeEvent *event);
+extern bool ie_same_text(const text *a, const text *b);
 
 /* uuid.c: ids */
 
@@ -92,11 +98,13 @@ typedef struct IeAdmission
 {
 	Oid			log;
 	Oid			leaf;			/* the log itself when not partitioned */
-	int64		position;
+	const IeEvent *event;		/* NULL once it is in */
 } IeAdmission;
 
 extern IeAdmission ie_guard_admit(IeAdmission admission);
+extern uint64 ie_other_rows(void);
 extern bool ie_is_guard(Oid function);
+extern int16 ie_guard_events(Relation rel, bool row);
 extern const Trigger *ie_find_guard(Relation rel, bool row);
 extern const char *ie_guard_problem(Relation rel);
 
@@ -108,7 +116,7 @@ extern void ie_import_row(Relation rel, TupleTableSlot *slot);
 /* guard_changes.c: the audit trail of the guards */
 
 extern void ie_record_change(Relation rel, const char *action);
-extern void ie_execute_as_extension(const char *command);
+extern Oid	ie_extension_owner(void);
 
 /* log.c: cached facts of a log */
 
@@ -116,6 +124,7 @@ typedef struct IeLog
 {
 	Oid			relid;			/* a log, or a leaf of one; the hash key */
 	bool		valid;
+	bool		is_log;			/* or a leaf of one */
 	bool		guards_only;	/* no trigger but our guards */
 	Oid			sequence;		/* draws positions; not set in a leaf */
 	Oid			version_index;	/* unique (stream, version) */
@@ -158,6 +167,8 @@ extern bool ie_row_security(Relation log);
 extern void ie_lock_stream(IeTarget *target, const text *stream);
 extern void ie_unlock_stream(IeTarget *target, const text *stream);
 extern IeHead ie_read_head(const IeTarget *target, const text *stream);
+extern IeHead ie_read_version(const IeTarget *target, const text *stream,
+							  int64 version);
 extern IeHead ie_find_id(const IeTarget *target, const text *stream,
 						 const pg_uuid_t *id);
 
@@ -165,6 +176,7 @@ extern IeHead ie_find_id(const IeTarget *target, const text *stream,
 
 extern bool ie_own_head(const IeTarget *target, const text *stream,
 						IeHead *head);
+extern void ie_forget_own_heads(void);
 extern void ie_note_own_head(const IeTarget *target, const text *stream,
 							 const IeHead *head);
 
@@ -203,6 +215,7 @@ extern IeReducer *ie_reducer_compile(Oid function, Oid state_type,
 									 Oid collation, MemoryContext context);
 extern void ie_reducer_check_order(IeReducer *reducer);
 extern Oid	ie_reducer_function(const IeReducer *reducer);
+extern void ie_reducer_check_types(IeReducer *reducer);
 extern bool ie_reducer_is_current(const IeReducer *reducer);
 extern void ie_state_init(const IeReducer *reducer, IeState *state,
 						  Datum initial, bool isnull, MemoryContext context);

@@ -9,12 +9,12 @@
  */
 #include "immutable_events.h"
 
+#include "access/relation.h"
 #include "access/xact.h"
 #include "compat.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "storage/proc.h"
-#include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/rel.h"
 
@@ -24,39 +24,56 @@ typedef struct ImportKey
 	LocalTransactionId transaction;
 	SubTransactionId subtransaction;
 	Oid			user;
-	Oid			relid;
+	Oid			log;
 } ImportKey;
 
 static struct
 {
 	ImportKey	key;
+	Oid			leaf;			/* or the log itself */
 	Oid			sequence;
 }			current;
 
-static Datum column_value(TupleTableSlot *slot, Relation rel,
-						  const char *name);
-static void follow_position(Oid sequence, int64 position);
+static void begin(Relation log, ImportKey key);
+static void follow_position(int64 position);
 
 /* A statement that may import: owner only, alone, and on record. */
 void
 ie_import_begin(Relation rel)
 {
 	ImportKey	key = {MyProc->IE_LXID, GetCurrentSubTransactionId(),
-	GetUserId(), RelationGetRelid(rel)};
-	Oid			sequence;
+	GetUserId(), current.key.log};
 
-	if (memcmp(&key, &current.key, sizeof(key)) == 0)
-		return;
-	ie_check_owner(rel);
-	sequence = ie_position_sequence(ie_partition_root(rel));
-	if (!OidIsValid(sequence))
+	if (RelationGetRelid(rel) != current.leaf)
+		key.log = ie_partition_root(rel);
+	if (memcmp(&key, &current.key, sizeof(key)) != 0)
+	{
+		Relation	log;
+
+		key.log = ie_partition_root(rel);
+		log = relation_open(key.log, AccessShareLock);
+		begin(log, key);
+		relation_close(log, NoLock);
+	}
+	current.leaf = RelationGetRelid(rel);
+}
+
+/* Check the right, keep appends out until the end, leave an audit row. */
+static void
+begin(Relation log, ImportKey key)
+{
+	Oid			sequence = ie_position_sequence(key.log);
+
+	ie_check_owner(log);
+	if (!OidIsValid(sequence) || !ie_has_event_columns(log))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("cannot import into log \"%s\"",
-						RelationGetRelationName(rel)),
-				 errdetail("Its column position owns no sequence.")));
+						RelationGetRelationName(log)),
+				 errdetail("Its columns are not as create_log made them."),
+				 errtable(log)));
 	LockRelationOid(sequence, ShareRowExclusiveLock);
-	ie_record_change(rel, "import");
+	ie_record_change(log, "import");
 	current.sequence = sequence;
 	current.key = key;
 }
@@ -68,52 +85,29 @@ ie_import_row(Relation rel, TupleTableSlot *slot)
 	IeEvent		event;
 
 	ie_import_begin(rel);
-	event.position = DatumGetInt64(column_value(slot, rel, "position"));
-	event.version = DatumGetInt64(column_value(slot, rel, "version"));
-	event.schema_version = DatumGetInt32(column_value(slot, rel,
-													  "schema_version"));
-	event.stream = DatumGetTextPP(column_value(slot, rel, "stream"));
-	event.type = DatumGetTextPP(column_value(slot, rel, "type"));
-	event.data = DatumGetJsonbP(column_value(slot, rel, "data"));
-	event.metadata = DatumGetJsonbP(column_value(slot, rel, "metadata"));
+	if (!ie_has_event_columns(rel))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot import into \"%s\"",
+						RelationGetRelationName(rel)),
+				 errdetail("Its columns are not those of its log."),
+				 errtable(rel)));
+	ie_event_from_slot(slot, &event);
 	ie_check_event(&event);
-	if (event.position < 1 || event.version < IE_FIRST_VERSION)
+	if (event.position < 1 || event.position > IE_MAX_POSITION ||
+		event.version < IE_FIRST_VERSION)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("position and version must be 1 or more")));
-	follow_position(current.sequence, event.position);
-}
-
-/* A column of an imported row; NULL is refused as the table would. */
-static Datum
-column_value(TupleTableSlot *slot, Relation rel, const char *name)
-{
-	int			column = SPI_fnumber(RelationGetDescr(rel), name);
-	bool		isnull;
-	Datum		value = slot_getattr(slot, column, &isnull);
-
-	if (isnull)
-		ereport(ERROR,
-				(errcode(ERRCODE_NOT_NULL_VIOLATION),
-				 errmsg("%s must not be NULL", name),
-				 errtablecol(rel, column)));
-	return value;
+				 errmsg("position and version must be 1 or more, position at most " INT64_FORMAT,
+						IE_MAX_POSITION)));
+	follow_position(event.position);
 }
 
 /* Move the sequence up to an imported position; never back. */
 static void
-follow_position(Oid sequence, int64 position)
+follow_position(int64 position)
 {
-	LOCAL_FCINFO(call, 1);
-	FmgrInfo	flinfo;
-	Datum		last;
-
-	fmgr_info(F_PG_SEQUENCE_LAST_VALUE, &flinfo);
-	InitFunctionCallInfoData(*call, &flinfo, 1, InvalidOid, NULL, NULL);
-	call->args[0].value = ObjectIdGetDatum(sequence);
-	call->args[0].isnull = false;
-	last = FunctionCallInvoke(call);
-	if (call->isnull || DatumGetInt64(last) < position)
-		DirectFunctionCall2(setval_oid, ObjectIdGetDatum(sequence),
+	if (ie_last_position(current.sequence) < position)
+		DirectFunctionCall2(setval_oid, ObjectIdGetDatum(current.sequence),
 							Int64GetDatum(position));
 }

@@ -24,18 +24,21 @@ typedef struct DirectInsert
 	EState	   *estate;
 	ResultRelInfo *table;
 	TupleTableSlot *slot;
-	bool		triggers;		/* any beside our guards */
 	TransitionCaptureState *capture;
 } DirectInsert;
 
-static void insert_directly(IeTarget *target, const IeEvent *event);
+static void insert_bare(IeTarget *target, const IeEvent *event);
+static void insert_announced(IeTarget *target, const IeEvent *event,
+							 bool plain);
+static void insert_with_triggers(IeTarget *target, const IeEvent *event);
 static void release(IeTarget *target, const IeEvent *event);
 static void begin_insert(DirectInsert *insert, const IeTarget *target);
 static List *insert_row(DirectInsert *insert);
 static void end_insert(DirectInsert *insert);
 static void check_untouched(const IeTarget *target, const IeEvent *event,
 							TupleTableSlot *slot);
-pg_noreturn static void refuse_trigger(const IeTarget *target, const char *what);
+pg_noreturn static void refuse_trigger(const IeTarget *target,
+									   const char *what, const char *column);
 static void insert_by_plan(IeTarget *target, const IeEvent *event);
 static SPIPlanPtr insert_plan(IeLog *root, Relation log);
 static void check_arrived(const IeTarget *target, const IeEvent *event);
@@ -44,14 +47,40 @@ static void check_arrived(const IeTarget *target, const IeEvent *event);
 void
 ie_insert(IeTarget *target, const IeEvent *event)
 {
+	bool		plain = target->rel == target->log &&
+		!ie_row_security(target->log);
+
+	if (plain && target->facts->guards_only)
+		insert_bare(target, event);
+	else
+		insert_announced(target, event, plain);
+}
+
+/* Insert where no trigger but our guards could fire: they are passed over. */
+static void
+insert_bare(IeTarget *target, const IeEvent *event)
+{
+	DirectInsert insert;
+
+	begin_insert(&insert, target);
+	ie_event_to_slot(event, insert.slot);
+	insert_row(&insert);
+	release(target, event);
+	end_insert(&insert);
+}
+
+/* Insert where the guards fire: tell them which row is coming. */
+static void
+insert_announced(IeTarget *target, const IeEvent *event, bool plain)
+{
 	IeAdmission row = {RelationGetRelid(target->log),
-	RelationGetRelid(target->rel), event->position};
+	RelationGetRelid(target->rel), event};
 	IeAdmission before = ie_guard_admit(row);
 
 	PG_TRY();
 	{
-		if (target->rel == target->log && !ie_row_security(target->log))
-			insert_directly(target, event);
+		if (plain)
+			insert_with_triggers(target, event);
 		else
 			insert_by_plan(target, event);
 	}
@@ -62,32 +91,30 @@ ie_insert(IeTarget *target, const IeEvent *event)
 	PG_END_TRY();
 }
 
-/* Insert as COPY FROM does. */
+/* Insert as COPY FROM does, with all its triggers. */
 static void
-insert_directly(IeTarget *target, const IeEvent *event)
+insert_with_triggers(IeTarget *target, const IeEvent *event)
 {
 	DirectInsert insert;
 	List	   *recheck;
 
 	begin_insert(&insert, target);
 	ie_event_to_slot(event, insert.slot);
-	if (insert.triggers)
-	{
-		ExecBSInsertTriggers(insert.estate, insert.table);
-		if (insert.table->ri_TrigDesc->trig_insert_before_row &&
-			!ExecBRInsertTriggers(insert.estate, insert.table, insert.slot))
-			refuse_trigger(target, "suppressed");
-		check_untouched(target, event, insert.slot);
-	}
+	AfterTriggerBeginQuery();
+	insert.capture = MakeTransitionCaptureState(target->rel->trigdesc,
+												RelationGetRelid(target->rel),
+												CMD_INSERT);
+	ExecBSInsertTriggers(insert.estate, insert.table);
+	if (insert.table->ri_TrigDesc->trig_insert_before_row &&
+		!ExecBRInsertTriggers(insert.estate, insert.table, insert.slot))
+		refuse_trigger(target, "suppressed", "event");
+	check_untouched(target, event, insert.slot);
 	recheck = insert_row(&insert);
 	release(target, event);
-	if (insert.triggers)
-	{
-		ExecARInsertTriggers(insert.estate, insert.table, insert.slot,
-							 recheck, insert.capture);
-		ExecASInsertTriggers(insert.estate, insert.table, insert.capture);
-		AfterTriggerEndQuery(insert.estate);
-	}
+	ExecARInsertTriggers(insert.estate, insert.table, insert.slot,
+						 recheck, insert.capture);
+	ExecASInsertTriggers(insert.estate, insert.table, insert.capture);
+	AfterTriggerEndQuery(insert.estate);
 	end_insert(&insert);
 }
 
@@ -105,31 +132,23 @@ release(IeTarget *target, const IeEvent *event)
 	ie_unlock_stream(target, event->stream);
 }
 
-/* Open indexes, and get ready for triggers where there are any. */
+/* Open the indexes, and make a slot for the row. */
 static void
 begin_insert(DirectInsert *insert, const IeTarget *target)
 {
 	EState	   *estate = CreateExecutorState();
 
 	insert->estate = estate;
-	insert->triggers = !target->facts->guards_only;
+	insert->capture = NULL;
 	insert->table = makeNode(ResultRelInfo);
-	if (insert->triggers)
-		InitResultRelInfo(insert->table, target->rel, 0, NULL, 0);
-	else
+	if (target->facts->guards_only)
 		insert->table->ri_RelationDesc = target->rel;	/* no triggers to copy */
+	else
+		InitResultRelInfo(insert->table, target->rel, 0, NULL, 0);
 	ExecOpenIndices(insert->table, false);
 	estate->es_opened_result_relations = list_make1(insert->table);
 	insert->slot = table_slot_create(target->rel, &estate->es_tupleTable);
 	insert->slot->tts_tableOid = RelationGetRelid(target->rel);
-	insert->capture = NULL;
-	if (insert->triggers)
-	{
-		AfterTriggerBeginQuery();
-		insert->capture = MakeTransitionCaptureState(target->rel->trigdesc,
-													 RelationGetRelid(target->rel),
-													 CMD_INSERT);
-	}
 }
 
 /* Check constraints, store the row, and index it. */
@@ -161,36 +180,24 @@ static void
 check_untouched(const IeTarget *target, const IeEvent *event,
 				TupleTableSlot *slot)
 {
-	IeEvent		now;
-	bool		isnull;
+	const char *difference = ie_difference(event, slot);
+	IeEvent		row;
 
-	slot_getallattrs(slot);
-	now.position = DatumGetInt64(slot_getattr(slot, IE_POSITION, &isnull));
-	if (isnull || now.position != event->position)
-		refuse_trigger(target, "changed the position of");
-	now.version = DatumGetInt64(slot_getattr(slot, IE_VERSION, &isnull));
-	if (isnull || now.version != event->version)
-		refuse_trigger(target, "changed the version of");
-	now.stream = DatumGetTextPP(slot_getattr(slot, IE_STREAM, &isnull));
-	if (isnull ||
-		VARSIZE_ANY_EXHDR(now.stream) != VARSIZE_ANY_EXHDR(event->stream) ||
-		memcmp(VARDATA_ANY(now.stream), VARDATA_ANY(event->stream),
-			   VARSIZE_ANY_EXHDR(now.stream)) != 0)
-		refuse_trigger(target, "changed the stream of");
-	now.id = DatumGetUUIDP(slot_getattr(slot, IE_ID, &isnull));
-	if (isnull || memcmp(now.id->data, event->id->data, UUID_LEN) != 0)
-		refuse_trigger(target, "changed the id of");
+	if (difference != NULL)
+		refuse_trigger(target, "changed", difference);
+	ie_event_from_slot(slot, &row);
+	ie_check_event(&row);
 }
 
 /* Raise the error for a trigger that meddles with an event. */
 static void
-refuse_trigger(const IeTarget *target, const char *what)
+refuse_trigger(const IeTarget *target, const char *what, const char *column)
 {
 	ereport(ERROR,
 			(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
-			 errmsg("a trigger on log \"%s\" %s the event",
-					RelationGetRelationName(target->log), what),
-			 errdetail("Position, version, stream and id of an event are decided by append."),
+			 errmsg("a trigger on log \"%s\" %s the %s of an append",
+					RelationGetRelationName(target->log), what, column),
+			 errdetail("Position, time, version, stream and id of an event are decided by append."),
 			 errhint("To reject an event, raise an error in the trigger."),
 			 errtable(target->log)));
 }
@@ -220,6 +227,12 @@ insert_by_plan(IeTarget *target, const IeEvent *event)
 			 SPI_result_code_string(result));
 	SPI_finish();
 	check_arrived(target, event);
+	if (target->root->guards_only && target->facts->guards_only)
+	{
+		release(target, event);
+		return;
+	}
+	ie_forget_own_heads();		/* a trigger may have appended above it */
 	ie_unlock_stream(target, event->stream);
 }
 
@@ -248,17 +261,18 @@ insert_plan(IeLog *root, Relation log)
 	return plan;
 }
 
-/* The stream's head must be our event now, whatever triggers there are. */
+/* The event must stand where it was to stand, whatever triggers there are. */
 static void
 check_arrived(const IeTarget *target, const IeEvent *event)
 {
-	IeHead		head = ie_read_head(target, event->stream);
+	IeHead		row = ie_read_version(target, event->stream, event->version);
 
-	if (head.version < event->version)
-		refuse_trigger(target, "suppressed or moved");
-	if (head.version == event->version &&
-		(head.position != event->position ||
-		 memcmp(head.id.data, event->id->data, UUID_LEN) != 0))
-		refuse_trigger(target, "changed");
-	ie_note_own_head(target, event->stream, &head);
+	if (row.version == 0)
+		refuse_trigger(target, "suppressed or moved", "event");
+	if (row.position != event->position)
+		refuse_trigger(target, "changed", "position");
+	if (row.recorded_at != event->recorded_at)
+		refuse_trigger(target, "changed", "recorded_at");
+	if (memcmp(row.id.data, event->id->data, UUID_LEN) != 0)
+		refuse_trigger(target, "changed", "id");
 }

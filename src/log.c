@@ -20,6 +20,7 @@
 #include "partitioning/partbounds.h"
 #include "partitioning/partdesc.h"
 #include "utils/inval.h"
+#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/partcache.h"
 #include "utils/rel.h"
@@ -29,17 +30,11 @@
 static HTAB *logs = NULL;
 static uint64 changes = 0;		/* messages received that concern an entry */
 
-static const char *const column_names[] = {
-	"position", "recorded_at", "version", "id", "schema_version",
-	"stream", "type", "data", "metadata"
-};
-
 static IeLog *lookup(Relation rel);
 static void create_cache(void);
 static void relation_changed(Datum arg, Oid relid);
 static void catalog_changed(Datum arg, int cacheid, uint32 hash);
 static void build(IeLog *facts, Relation rel);
-static bool has_event_columns(Relation rel);
 static void find_indexes(IeLog *facts, Relation rel);
 static bool is_event_index(Relation index, int nkeys, const int *keys);
 static void inspect_triggers(IeLog *facts, Relation rel);
@@ -53,13 +48,14 @@ ie_open_log(Oid relid, const text *stream, LOCKMODE lockmode)
 	IeTarget	target;
 
 	target.log = ie_open_relation(relid, lockmode);
-	if (!OidIsValid(target.log->rd_rel->reloftype) || !ie_is_log(target.log))
+	target.root = OidIsValid(target.log->rd_rel->reloftype)
+		? lookup(target.log) : NULL;
+	if (target.root == NULL || !target.root->is_log)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not a log",
 						RelationGetRelationName(target.log)),
 				 errhint("Logs are made by immutable.create_log.")));
-	target.root = lookup(target.log);
 	target.rel = target.log;
 	target.facts = target.root;
 	target.locked = false;
@@ -136,27 +132,21 @@ create_cache(void)
 	CacheRegisterSyscacheCallback(SEQRELID, catalog_changed, (Datum) 0);
 }
 
-/* A relation changed (all of them, when relid is 0). */
+/* A relation changed (all of them, when relid is 0): a log, or its sequence. */
 static void
 relation_changed(Datum arg pg_attribute_unused(), Oid relid)
 {
 	HASH_SEQ_STATUS all;
 	IeLog	   *facts;
 
-	if (OidIsValid(relid))
-	{
-		facts = hash_search(logs, &relid, HASH_FIND, NULL);
-		if (facts != NULL)
+	hash_seq_init(&all, logs);
+	while ((facts = hash_seq_search(&all)) != NULL)
+		if (!OidIsValid(relid) || relid == facts->relid ||
+			relid == facts->sequence)
 		{
 			facts->valid = false;
 			changes++;
 		}
-		return;
-	}
-	changes++;
-	hash_seq_init(&all, logs);
-	while ((facts = hash_seq_search(&all)) != NULL)
-		facts->valid = false;
 }
 
 /* A function changed that may be the guard, or a sequence. */
@@ -166,11 +156,13 @@ catalog_changed(Datum arg pg_attribute_unused(), int cacheid, uint32 hash)
 	HASH_SEQ_STATUS all;
 	IeLog	   *facts;
 
-	changes++;
 	hash_seq_init(&all, logs);
 	while ((facts = hash_seq_search(&all)) != NULL)
 		if (cacheid != PROCOID || hash == 0 || hash == facts->guard_hash)
+		{
 			facts->valid = false;
+			changes++;
+		}
 }
 
 /* Read the facts from the catalogs. */
@@ -182,13 +174,17 @@ build(IeLog *facts, Relation rel)
 	facts->problem = NULL;
 	facts->version_index = InvalidOid;
 	facts->id_index = InvalidOid;
-	if (has_event_columns(rel))
+	facts->sequence = InvalidOid;
+	facts->is_log = ie_is_log(rel);
+	if (ie_has_event_columns(rel))
 		find_indexes(facts, rel);
 	else
-		facts->problem = "its columns are not those of immutable.event";
+		facts->problem = "the columns are not those of immutable.event, NOT NULL";
+	if (rel->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT)
+		facts->problem = "rows would not survive a crash";
 	if (facts->problem == NULL && !OidIsValid(facts->version_index) &&
 		rel->rd_rel->relkind == RELKIND_RELATION)
-		facts->problem = "it has no unique index on (stream, version)";
+		facts->problem = "there is no unique index on (stream, version)";
 	if (!rel->rd_rel->relispartition)
 	{
 		facts->sequence = ie_position_sequence(facts->relid);
@@ -198,26 +194,6 @@ build(IeLog *facts, Relation rel)
 	inspect_triggers(facts, rel);
 	/* what changed while we read is read again the next time */
 	facts->valid = before == changes;
-}
-
-/* Are the first columns those of immutable.event? A leaf's may differ. */
-static bool
-has_event_columns(Relation rel)
-{
-	TupleDesc	columns = RelationGetDescr(rel);
-	int			i;
-
-	if (columns->natts != IE_NCOLUMNS)
-		return false;
-	for (i = 0; i < IE_NCOLUMNS; i++)
-	{
-		Form_pg_attribute column = TupleDescAttr(columns, i);
-
-		if (column->attisdropped ||
-			strcmp(NameStr(column->attname), column_names[i]) != 0)
-			return false;
-	}
-	return true;
 }
 
 /* Find the indexes that heads and ids are read from. */
@@ -299,15 +275,17 @@ sequence_problem(Oid sequence)
 	const char *problem = NULL;
 
 	if (!OidIsValid(sequence))
-		return "its column position owns no sequence";
+		return "the column position owns no sequence";
 	tuple = SearchSysCache1(SEQRELID, ObjectIdGetDatum(sequence));
 	if (!HeapTupleIsValid(tuple))
 		elog(ERROR, "cache lookup failed for sequence %u", sequence);
 	if (((Form_pg_sequence) GETSTRUCT(tuple))->seqcache != 1 ||
 		((Form_pg_sequence) GETSTRUCT(tuple))->seqincrement != 1 ||
 		((Form_pg_sequence) GETSTRUCT(tuple))->seqcycle)
-		problem = "its sequence is not INCREMENT 1 CACHE 1 NO CYCLE";
+		problem = "the sequence is not INCREMENT 1 CACHE 1 NO CYCLE";
 	ReleaseSysCache(tuple);
+	if (get_rel_persistence(sequence) != RELPERSISTENCE_PERMANENT)
+		problem = "the sequence would not survive a crash";
 	return problem;
 }
 

@@ -4,8 +4,9 @@
  * While our uncommitted event is the head of a stream nobody else can append
  * to it: whoever reads that head waits for us. So until this transaction ends
  * we know the head without a lock and without reading it. What may have
- * removed the event forgets everything: the end of the transaction, the abort
- * of a subtransaction, and any change to a log's relation.
+ * removed the event, or set another above it, forgets everything: the end of
+ * the transaction, the abort of a subtransaction, a change to a log's
+ * relation, and a row that did not come from append.
  */
 #include "immutable_events.h"
 
@@ -34,10 +35,11 @@ typedef struct OwnHead
 static MemoryContext context = NULL;
 static HTAB *heads = NULL;
 static uint64 changes_seen;
+static uint64 rows_seen;
 
 static OwnHeadKey make_key(const IeTarget *target, const text *stream);
 static void create_table(void);
-static void forget_all(void);
+static bool is_stale(void);
 static void transaction_event(XactEvent event, void *arg);
 static void subtransaction_event(SubXactEvent event, SubTransactionId mine,
 								 SubTransactionId parent, void *arg);
@@ -51,9 +53,9 @@ ie_own_head(const IeTarget *target, const text *stream, IeHead *head)
 
 	if (heads == NULL)
 		return false;
-	if (changes_seen != ie_log_changes())
+	if (is_stale())
 	{
-		forget_all();
+		ie_forget_own_heads();
 		return false;
 	}
 	key = make_key(target, stream);
@@ -74,9 +76,9 @@ ie_note_own_head(const IeTarget *target, const text *stream,
 	OwnHead    *own;
 	bool		found;
 
-	if (heads != NULL && (changes_seen != ie_log_changes() ||
-						  hash_get_num_entries(heads) >= MAX_OWN_HEADS))
-		forget_all();
+	if (heads != NULL &&
+		(is_stale() || hash_get_num_entries(heads) >= MAX_OWN_HEADS))
+		ie_forget_own_heads();
 	if (heads == NULL)
 		create_table();
 	own = hash_search(heads, &key, HASH_ENTER, &found);
@@ -120,12 +122,22 @@ create_table(void)
 	heads = hash_create("immutable_events own heads", 64, &ctl,
 						HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	changes_seen = ie_log_changes();
+	rows_seen = ie_other_rows();
+}
+
+/* Did a log change, or a row come into one from elsewhere? */
+static bool
+is_stale(void)
+{
+	return changes_seen != ie_log_changes() || rows_seen != ie_other_rows();
 }
 
 /* Forget every head. */
-static void
-forget_all(void)
+void
+ie_forget_own_heads(void)
 {
+	if (heads == NULL)
+		return;
 	heads = NULL;
 	MemoryContextDelete(context);
 }
@@ -145,6 +157,6 @@ subtransaction_event(SubXactEvent event,
 					 SubTransactionId parent pg_attribute_unused(),
 					 void *arg pg_attribute_unused())
 {
-	if (event == SUBXACT_EVENT_ABORT_SUB && heads != NULL)
-		forget_all();
+	if (event == SUBXACT_EVENT_ABORT_SUB)
+		ie_forget_own_heads();
 }

@@ -13,7 +13,10 @@
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
 #include "compat.h"
+#include "commands/trigger.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "parser/parse_func.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -23,6 +26,7 @@ static List *lock_family(Oid target, LOCKMODE lockmode);
 static void check_protectable(Relation rel);
 static bool arm(Oid relid);
 static bool arm_trigger(Oid relid, bool row);
+static Oid	guard_function(void);
 static bool disarm(Oid target, bool force, const char *action);
 static bool disarm_member(Oid relid);
 static void check_force(List *family, bool force);
@@ -123,37 +127,52 @@ arm(Oid relid)
 	return arm_trigger(relid, false) || changed;
 }
 
-/* Create one guard, or set it to ENABLE ALWAYS; false when it is in place. */
+/*
+ * Create one guard, or set it to ENABLE ALWAYS; false when it is in place. Only
+ * the extension's owner may use the guard function. CreateTrigger is called by
+ * OID and not as a command: no event trigger, which might trust the caller's
+ * search_path, runs with the owner's rights.
+ */
 static bool
 arm_trigger(Oid relid, bool row)
 {
 	Relation	rel = relation_open(relid, NoLock);
 	const Trigger *guard = ie_find_guard(rel, row);
-	const char *name = row ? IE_GUARD_ROW : IE_GUARD_STATEMENT;
-	char	   *table = ie_qualified_name(rel);
-	char	   *create = NULL;
+	CreateTrigStmt *create = makeNode(CreateTrigStmt);
+	Oid			user;
+	int			security;
 
 	if (guard != NULL && guard->tgenabled == TRIGGER_FIRES_ALWAYS)
 	{
 		relation_close(rel, NoLock);
 		return false;
 	}
-	if (guard != NULL)
-		name = pstrdup(guard->tgname);
-	else
-		create = psprintf("CREATE OR REPLACE TRIGGER %s"
-						  " BEFORE %sUPDATE OR DELETE%s ON %s"
-						  " FOR EACH %s EXECUTE FUNCTION immutable._guard()",
-						  name, ie_is_log(rel) ? "INSERT OR " : "",
-						  row ? "" : " OR TRUNCATE", table,
-						  row ? "ROW" : "STATEMENT");
+	create->replace = true;
+	create->trigname = guard != NULL ? pstrdup(guard->tgname)
+		: row ? IE_GUARD_ROW : IE_GUARD_STATEMENT;
+	create->row = row;
+	create->timing = TRIGGER_TYPE_BEFORE;
+	create->events = ie_guard_events(rel, row);
 	relation_close(rel, NoLock);
 
-	if (create != NULL)
-		ie_execute_as_extension(create);
-	ie_execute_as_extension(psprintf("ALTER TABLE ONLY %s ENABLE ALWAYS TRIGGER %s",
-									 table, quote_identifier(name)));
+	GetUserIdAndSecContext(&user, &security);
+	SetUserIdAndSecContext(ie_extension_owner(),
+						   security | SECURITY_LOCAL_USERID_CHANGE);
+	CreateTriggerFiringOn(create, NULL, relid, InvalidOid, InvalidOid,
+						  InvalidOid, guard_function(), InvalidOid, NULL,
+						  false, false, TRIGGER_FIRES_ALWAYS);
+	SetUserIdAndSecContext(user, security);
+	CommandCounterIncrement();
 	return true;
+}
+
+/* The OID of immutable._guard(). */
+static Oid
+guard_function(void)
+{
+	return LookupFuncName(list_make2(makeString("immutable"),
+									 makeString("_guard")),
+						  0, NULL, false);
 }
 
 /* Make a protected table an ordinary one again. */
@@ -255,10 +274,14 @@ has_rows(Oid relid)
 
 	if (rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
 	{
-		Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+		Snapshot	snapshot;
 		TupleTableSlot *slot = table_slot_create(rel, NULL);
-		TableScanDesc scan = table_beginscan(rel, snapshot, 0, NULL);
+		TableScanDesc scan;
 
+		/* rows that this very statement has written count as well */
+		CommandCounterIncrement();
+		snapshot = RegisterSnapshot(GetLatestSnapshot());
+		scan = table_beginscan(rel, snapshot, 0, NULL);
 		found = table_scan_getnextslot(scan, ForwardScanDirection, slot);
 		table_endscan(scan);
 		ExecDropSingleTupleTableSlot(slot);

@@ -175,11 +175,14 @@ run_query(IeStreamScan *scan, const IeTarget *target, const text *stream,
 	Oid			types[] = {TEXTOID, INT8OID, INT8OID};
 	Datum		values[] = {PointerGetDatum(stream),
 	Int64GetDatum(from_version), Int64GetDatum(to_version)};
-	char	   *query = psprintf("SELECT * FROM %s"
+	/* a log has its own rows only; a partitioned one has its leaves' */
+	bool		partitioned = target->rel != target->log;
+	char	   *query = psprintf("SELECT * FROM %s%s"
 								 " WHERE stream OPERATOR(pg_catalog.=) $1"
 								 " AND version OPERATOR(pg_catalog.>=) $2"
 								 " AND version OPERATOR(pg_catalog.<=) $3"
 								 " ORDER BY version %s",
+								 partitioned ? "" : "ONLY ",
 								 ie_qualified_name(target->log),
 								 ScanDirectionIsBackward(scan->direction)
 								 ? "DESC" : "ASC");
@@ -192,6 +195,7 @@ run_query(IeStreamScan *scan, const IeTarget *target, const text *stream,
 	for (i = 0; i < (int) lengthof(types); i++)
 	{
 		params->params[i].value = values[i];
+		params->params[i].isnull = false;
 		params->params[i].ptype = types[i];
 		params->params[i].pflags = PARAM_FLAG_CONST;
 	}

@@ -75,25 +75,26 @@ void
 ie_reduce_slot(IeReducer *reducer, IeState *state, TupleTableSlot *event)
 {
 	ParamExternData *param = &reducer->params->params[FIRST_ITEM_PARAM - 1];
-	NullableDatum present = {.isnull = false};
+	NullableDatum item = {.isnull = false};
 	MemoryContext caller;
 
-	if (reducer->strict && must_skip(reducer, state, &present))
-		return;
 	ResetExprContext(reducer->econtext);
 	caller = MemoryContextSwitchTo(reducer->econtext->ecxt_per_tuple_memory);
-	pass_state(reducer, state);
-	reducer->econtext->ecxt_outertuple = event;
-	param->isnull = false;
-	if (reducer->item.whole)
+	if (reducer->item.whole || reducer->strict)
 	{
 		slot_getallattrs(event);
-		param->value =
-			HeapTupleGetDatum(heap_form_tuple(reducer->item.columns,
-											  event->tts_values,
-											  event->tts_isnull));
+		item.value = HeapTupleGetDatum(heap_form_tuple(reducer->item.columns,
+													   event->tts_values,
+													   event->tts_isnull));
 	}
-	evaluate(reducer, state);
+	if (!reducer->strict || !must_skip(reducer, state, &item))
+	{
+		pass_state(reducer, state);
+		reducer->econtext->ecxt_outertuple = event;
+		param->value = item.value;
+		param->isnull = false;
+		evaluate(reducer, state);
+	}
 	MemoryContextSwitchTo(caller);
 }
 

@@ -31,6 +31,7 @@
 /* Counts what may make a compiled reducer stale. */
 static uint64 generation = 0;
 
+static void check_row_type(const RowParam *row);
 static void watch_catalogs(void);
 static void relation_changed(Datum arg, Oid relid);
 static void catalog_changed(Datum arg, int cacheid, uint32 hash);
@@ -105,10 +106,14 @@ ie_reducer_function(const IeReducer *reducer)
 void
 ie_reducer_check_order(IeReducer *reducer)
 {
+	MemoryContext caller;
+
 	if (reducer->item.columns == NULL ||
 		reducer->item.columns->tdtypeid != ie_event_type())
 		return;
+	caller = MemoryContextSwitchTo(GetMemoryChunkContext(reducer));
 	make_slot(&reducer->item);
+	MemoryContextSwitchTo(caller);
 	reducer->check_order = true;
 }
 
@@ -117,6 +122,30 @@ bool
 ie_reducer_is_current(const IeReducer *reducer)
 {
 	return reducer->generation == generation;
+}
+
+/*
+ * Within a query a reducer stays what it was; only a row type that changed
+ * under it would have its values misread.
+ */
+void
+ie_reducer_check_types(IeReducer *reducer)
+{
+	check_row_type(&reducer->state);
+	check_row_type(&reducer->item);
+	reducer->generation = generation;
+}
+
+/* Refuse a row type that is not as it was compiled. */
+static void
+check_row_type(const RowParam *row)
+{
+	if (row->columns != NULL &&
+		row->identifier != assign_record_type_identifier(row->columns->tdtypeid, -1))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("type %s was changed during the query",
+						format_type_be(row->columns->tdtypeid))));
 }
 
 /* Ask to be told when functions or types change. */
@@ -290,8 +319,10 @@ refuse_signature(const IeReducer *reducer, Form_pg_proc proc,
 static void
 describe_row(RowParam *row, Oid type)
 {
-	if (get_typtype(type) == TYPTYPE_COMPOSITE)
-		row->columns = lookup_rowtype_tupdesc_copy(type, -1);
+	if (get_typtype(type) != TYPTYPE_COMPOSITE)
+		return;
+	row->columns = lookup_rowtype_tupdesc_copy(type, -1);
+	row->identifier = assign_record_type_identifier(type, -1);
 }
 
 /* Read fields of row parameters from slots; note what is used whole. */

@@ -18,6 +18,7 @@
 typedef struct RowParam
 {
 	TupleDesc	columns;		/* NULL: not a row */
+	uint64		identifier;		/* of the columns, as the type cache has it */
 	TupleTableSlot *slot;		/* NULL: no field is read */
 	bool		whole;			/* the expression uses the value itself */
 	HeapTupleData tuple;		/* what the slot holds */

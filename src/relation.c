@@ -8,6 +8,7 @@
 
 #include "access/relation.h"
 #include "access/sysattr.h"
+#include "access/tableam.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/partition.h"
@@ -20,6 +21,7 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 /* Lock and open a relation that may be gone since its name was resolved. */
@@ -75,13 +77,49 @@ ie_is_log(Relation rel)
 	return OidIsValid(oftype) && oftype == ie_event_type();
 }
 
+/*
+ * Are the columns those of immutable.event, in order, plain and NOT NULL? The
+ * columns of a leaf may stand in another order.
+ */
+bool
+ie_has_event_columns(Relation rel)
+{
+	static const char *const names[] = {
+		"position", "recorded_at", "version", "id", "schema_version",
+		"stream", "type", "data", "metadata"
+	};
+	static const Oid types[] = {
+		INT8OID, TIMESTAMPTZOID, INT8OID, UUIDOID, INT4OID,
+		TEXTOID, TEXTOID, JSONBOID, JSONBOID
+	};
+	TupleDesc	columns = RelationGetDescr(rel);
+	int			i;
+
+	if (columns->natts != IE_NCOLUMNS)
+		return false;
+	for (i = 0; i < IE_NCOLUMNS; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(columns, i);
+
+		if (column->attisdropped || column->attgenerated != '\0' ||
+			!column->attnotnull || column->atttypid != types[i] ||
+			strcmp(NameStr(column->attname), names[i]) != 0)
+			return false;
+	}
+	return true;
+}
+
 /* The topmost table that the relation is a partition of, or itself. */
 Oid
 ie_partition_root(Relation rel)
 {
+	List	   *ancestors;
+
 	if (!rel->rd_rel->relispartition)
 		return RelationGetRelid(rel);
-	return llast_oid(get_partition_ancestors(RelationGetRelid(rel)));
+	/* none, when the partition is being detached concurrently */
+	ancestors = get_partition_ancestors(RelationGetRelid(rel));
+	return ancestors == NIL ? RelationGetRelid(rel) : llast_oid(ancestors);
 }
 
 /* The sequence that a log's positions come from, or InvalidOid. */
@@ -100,6 +138,28 @@ ie_position_sequence(Oid log)
 			return lfirst_oid(cell);
 	}
 	return InvalidOid;
+}
+
+/* The highest position that a sequence has given; 0 when it gave none. */
+int64
+ie_last_position(Oid sequence)
+{
+	Relation	rel = relation_open(sequence, AccessShareLock);
+	TupleTableSlot *slot = table_slot_create(rel, NULL);
+	TableScanDesc scan = table_beginscan(rel, SnapshotAny, 0, NULL);
+	bool		isnull;
+	int64		last = 0;
+
+	if (table_scan_getnextslot(scan, ForwardScanDirection, slot))
+	{
+		last = DatumGetInt64(slot_getattr(slot, SEQ_COL_LASTVAL, &isnull));
+		if (!DatumGetBool(slot_getattr(slot, SEQ_COL_CALLED, &isnull)))
+			last--;				/* the next one it will give is last_value */
+	}
+	table_endscan(scan);
+	ExecDropSingleTupleTableSlot(slot);
+	relation_close(rel, AccessShareLock);
+	return last;
 }
 
 /* "schema.name", quoted where needed. */

@@ -66,14 +66,16 @@ get_reducer(FunctionCallInfo fcinfo)
 	flinfo->fn_extra = NULL;
 	if (reducer != NULL)
 		MemoryContextDelete(GetMemoryChunkContext(reducer));
-	context = AllocSetContextCreate(flinfo->fn_mcxt,
+	context = AllocSetContextCreate(CurrentMemoryContext,
 									"immutable_events reducer",
 									ALLOCSET_SMALL_SIZES);
-	flinfo->fn_extra = ie_reducer_compile(PG_GETARG_OID(3),
-										  get_fn_expr_argtype(flinfo, 2),
-										  1, &event, PG_GET_COLLATION(),
-										  context);
-	return flinfo->fn_extra;
+	reducer = ie_reducer_compile(PG_GETARG_OID(3),
+								 get_fn_expr_argtype(flinfo, 2),
+								 1, &event, PG_GET_COLLATION(), context);
+	/* kept only now, when nothing can fail any more */
+	MemoryContextSetParent(context, flinfo->fn_mcxt);
+	flinfo->fn_extra = reducer;
+	return reducer;
 }
 
 /* Feed the events of the stream to the reducer. */
@@ -89,11 +91,10 @@ fold_stream(IeReducer *reducer, IeState *state, Oid log, const text *stream,
 
 	while ((slot = ie_scan_next(scan)) != NULL)
 	{
-		/* times never run backwards within a stream */
+		/* an import may bring times that run backwards: read to the end */
 		if (DatumGetTimestampTz(slot_getattr(slot, IE_RECORDED_AT,
-											 &isnull)) > as_of)
-			break;
-		ie_reduce_slot(reducer, state, slot);
+											 &isnull)) <= as_of)
+			ie_reduce_slot(reducer, state, slot);
 	}
 	ie_scan_end(scan);
 	ie_close_log(&target);
