@@ -123,8 +123,6 @@ append(Oid log, IeEvent *event, Expectation expected)
 
 	ie_check_access(target.log, ACL_INSERT);
 	check_fit(&target);
-	/* nextval takes this lock anyway: wait for an import before the stream */
-	LockRelationOid(target.root->sequence, RowExclusiveLock);
 	head = lock_head(&target, event->stream, event->id, &same_id);
 	if (event->id != NULL &&
 		is_retry(&target, event, expected, &head, &same_id))
@@ -177,7 +175,8 @@ check_facts(const IeTarget *target, const IeLog *facts)
  * Lock the stream and read its head, and the event that has the given id. If
  * either was written by a transaction in progress, wait for it without the
  * lock and ask again. A stream that this transaction has appended to is ours
- * already.
+ * already. The sequence is locked first, as nextval will do anyway: an import
+ * is waited for while no stream is locked.
  */
 static IeHead
 lock_head(IeTarget *target, const text *stream, const pg_uuid_t *id,
@@ -190,6 +189,7 @@ lock_head(IeTarget *target, const text *stream, const pg_uuid_t *id,
 
 		if (!ie_own_head(target, stream, &head))
 		{
+			LockRelationOid(target->root->sequence, RowExclusiveLock);
 			ie_lock_stream(target, stream);
 			head = ie_read_head(target, stream);
 			writer = head.writer;

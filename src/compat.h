@@ -108,6 +108,19 @@ ie_insert_index_tuples(ResultRelInfo *target, TupleTableSlot *slot,
 #endif
 }
 
+/*
+ * Close an index that rows were inserted into; its lock stays to the end of
+ * the transaction.
+ */
+static inline void
+ie_close_index(Relation index, IndexInfo *info pg_attribute_unused())
+{
+#if PG_VERSION_NUM >= 170000
+	index_insert_cleanup(index, info);
+#endif
+	index_close(index, NoLock);
+}
+
 /* Begin an index scan that returns heap rows. */
 static inline IndexScanDesc
 ie_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nkeys)

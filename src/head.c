@@ -154,7 +154,7 @@ probe(const IeTarget *target, Oid index_oid, ScanKey keys, int nkeys,
 	}
 	index_endscan(scan);
 	ExecDropSingleTupleTableSlot(slot);
-	index_close(index, AccessShareLock);
+	index_close(index, NoLock);
 	return head;
 }
 

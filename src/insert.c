@@ -166,11 +166,20 @@ insert_row(DirectInsert *insert)
 								  insert->estate);
 }
 
-/* Close what begin_insert opened. */
+/*
+ * Close what begin_insert opened. The locks on the indexes stay to the end of
+ * the transaction, as the one on the table does: the next append finds them.
+ */
 static void
 end_insert(DirectInsert *insert)
 {
+	int			i;
+
 	ExecResetTupleTable(insert->estate->es_tupleTable, false);
+	for (i = 0; i < insert->table->ri_NumIndices; i++)
+		ie_close_index(insert->table->ri_IndexRelationDescs[i],
+					   insert->table->ri_IndexRelationInfo[i]);
+	insert->table->ri_NumIndices = 0;
 	ExecCloseResultRelations(insert->estate);
 	FreeExecutorState(insert->estate);
 }

@@ -38,6 +38,7 @@ static uint64 changes_seen;
 static uint64 rows_seen;
 
 static OwnHeadKey make_key(const IeTarget *target, const text *stream);
+static uint32 hash_key(const void *key, Size size);
 static void create_table(void);
 static bool is_stale(void);
 static void transaction_event(XactEvent event, void *arg);
@@ -101,13 +102,20 @@ make_key(const IeTarget *target, const text *stream)
 	return key;
 }
 
+/* The hash of a key is the hash of the stream in it. */
+static uint32
+hash_key(const void *key, Size size pg_attribute_unused())
+{
+	return (uint32) ((const OwnHeadKey *) key)->stream_hash;
+}
+
 /* Begin to remember, until the transaction ends. */
 static void
 create_table(void)
 {
 	static bool registered = false;
 	HASHCTL		ctl = {.keysize = sizeof(OwnHeadKey),
-	.entrysize = sizeof(OwnHead)};
+	.entrysize = sizeof(OwnHead), .hash = hash_key};
 
 	if (!registered)
 	{
@@ -120,7 +128,7 @@ create_table(void)
 									ALLOCSET_DEFAULT_SIZES);
 	ctl.hcxt = context;
 	heads = hash_create("immutable_events own heads", 64, &ctl,
-						HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+						HASH_ELEM | HASH_FUNCTION | HASH_CONTEXT);
 	changes_seen = ie_log_changes();
 	rows_seen = ie_other_rows();
 }
