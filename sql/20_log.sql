@@ -37,6 +37,12 @@ CREATE TYPE immutable.appended AS (
 	position bigint,
 	written integer
 );
+COMMENT ON COLUMN immutable.appended.version IS
+'version of the event in its stream';
+COMMENT ON COLUMN immutable.appended.position IS
+'position of the event in its log';
+COMMENT ON COLUMN immutable.appended.written IS
+'events written: 0 for a retry';
 COMMENT ON TYPE immutable.appended IS
 'version and position of the last event; written = 0 says that a retry wrote nothing new';
 
@@ -61,6 +67,9 @@ DECLARE
 	leaf name;
 	remainder integer := 0;
 BEGIN
+	IF unique_ids IS NULL THEN
+		RAISE null_value_not_allowed USING MESSAGE = 'unique_ids must not be NULL';
+	END IF;
 	EXECUTE format('CREATE SEQUENCE %s AS bigint CACHE 1', sequence_name);
 	EXECUTE format(
 		'CREATE TABLE %s OF immutable.event (

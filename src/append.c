@@ -167,7 +167,7 @@ check_facts(const IeTarget *target, const IeLog *facts)
 					RelationGetRelationName(target->log)),
 			 errdetail("In \"%s\", %s.",
 					   get_rel_name(facts->relid), facts->problem),
-			 errhint("immutable.protect puts missing guards back."),
+			 errhint("%s", facts->remedy),
 			 errtable(target->log)));
 }
 

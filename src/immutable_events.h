@@ -131,6 +131,7 @@ typedef struct IeLog
 	Oid			id_index;		/* unique (id) or (stream, id), if any */
 	bool		id_by_stream;	/* id_index begins with stream */
 	const char *problem;		/* why append must refuse, or NULL */
+	const char *remedy;			/* what the user can do about it */
 	uint32		guard_hash;		/* syscache hash of the guard function */
 	SPIPlanPtr	insert;			/* for logs the planner must write to */
 	char	   *insert_name;	/* the log's name when it was prepared */

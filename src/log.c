@@ -172,6 +172,7 @@ build(IeLog *facts, Relation rel)
 	uint64		before = changes;
 
 	facts->problem = NULL;
+	facts->remedy = "Put back what immutable.create_log had made.";
 	facts->version_index = InvalidOid;
 	facts->id_index = InvalidOid;
 	facts->sequence = InvalidOid;
@@ -263,8 +264,11 @@ inspect_triggers(IeLog *facts, Relation rel)
 	if (guard != NULL)
 		facts->guard_hash = GetSysCacheHashValue1(PROCOID,
 												  ObjectIdGetDatum(guard->tgfoid));
-	if (facts->problem == NULL)
+	if (facts->problem == NULL && problem != NULL)
+	{
 		facts->problem = problem;
+		facts->remedy = "Call immutable.protect to put the guards back.";
+	}
 }
 
 /* What keeps a sequence from handing out positions in order, or NULL. */

@@ -79,6 +79,8 @@ lock_family(Oid target, LOCKMODE lockmode)
 
 	ie_check_owner(rel);
 	relation_close(rel, NoLock);
+	/* the target itself is for its finder to lock, and may be gone by now */
+	relation_close(ie_open_relation(target, lockmode), NoLock);
 	family = find_all_inheritors(target, lockmode, NULL);
 	foreach(cell, family)
 	{
