@@ -51,6 +51,7 @@ pg_noreturn static void refuse_id(const IeTarget *target, const IeEvent *event,
 								  const IeHead *same_id);
 static void check_expectation(const IeTarget *target, const text *stream,
 							  Expectation expected, int64 version);
+static void check_seen(const IeTarget *target, const IeHead *head);
 static void place(const IeTarget *target, IeEvent *event, const IeHead *head);
 static Datum to_record(FunctionCallInfo fcinfo, Appended result);
 
@@ -127,12 +128,14 @@ append(Oid log, IeEvent *event, Expectation expected)
 	if (event->id != NULL &&
 		is_retry(&target, event, expected, &head, &same_id))
 	{
+		check_seen(&target, &same_id);
 		ie_unlock_stream(&target, event->stream);
 		result = (Appended) {same_id.version, same_id.position, 0};
 	}
 	else
 	{
 		check_expectation(&target, event->stream, expected, head.version);
+		check_seen(&target, &head);
 		if (event->id == NULL)
 		{
 			ie_uuid_v7(&generated);
@@ -174,8 +177,10 @@ check_facts(const IeTarget *target, const IeLog *facts)
 /*
  * Lock the stream and read its head, and the event that has the given id. If
  * either was written by a transaction in progress, wait for it without the
- * lock and ask again. A stream that this transaction has appended to is ours
- * already. The sequence is locked first, as nextval will do anyway: an import
+ * lock and ask again. The head of a stream that this transaction has appended
+ * to is known; the lock is needed all the same, or another backend's scan of
+ * the index could miss our next event and then find the last one committed.
+ * The sequence is locked first, as nextval will do anyway: an import
  * is waited for while no stream is locked.
  */
 static IeHead
@@ -185,15 +190,13 @@ lock_head(IeTarget *target, const text *stream, const pg_uuid_t *id,
 	for (;;)
 	{
 		IeHead		head;
-		TransactionId writer = InvalidTransactionId;
+		TransactionId writer;
 
+		LockRelationOid(target->root->sequence, RowExclusiveLock);
+		ie_lock_stream(target, stream);
 		if (!ie_own_head(target, stream, &head))
-		{
-			LockRelationOid(target->root->sequence, RowExclusiveLock);
-			ie_lock_stream(target, stream);
 			head = ie_read_head(target, stream);
-			writer = head.writer;
-		}
+		writer = head.writer;
 		if (!TransactionIdIsValid(writer) && id != NULL)
 		{
 			*same_id = ie_find_id(target, stream, id);
@@ -264,6 +267,24 @@ check_expectation(const IeTarget *target, const text *stream,
 						 name, version, expected.version),
 			 errhint("Read the stream again and decide again."),
 			 errtableconstraint(target->log, "expected_version")));
+}
+
+/*
+ * A serializable transaction must not build on an event that its snapshot does
+ * not show: no serial order of the transactions would give that history.
+ */
+static void
+check_seen(const IeTarget *target, const IeHead *head)
+{
+	if (!head->unseen)
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not serialize access due to concurrent update"),
+			 errdetail("Log \"%s\" has a newer event than this transaction sees.",
+					   RelationGetRelationName(target->log)),
+			 errhint("The transaction might succeed if retried."),
+			 errtable(target->log)));
 }
 
 /* Give the event its version, its time, and then its position. */

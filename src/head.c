@@ -34,7 +34,7 @@ static LOCKTAG stream_tag(const IeTarget *target, const text *stream);
 static void stream_key(ScanKey key, const text *stream);
 static IeHead probe(const IeTarget *target, Oid index_oid, ScanKey keys,
 					int nkeys, const text *stream, const pg_uuid_t *id);
-static void check_serializable(Relation rel, TupleTableSlot *slot);
+static bool is_unseen(Relation rel, TupleTableSlot *slot);
 static bool same_id(TupleTableSlot *slot, const pg_uuid_t *id);
 static void read_event(IeHead *head, TupleTableSlot *slot, const text *stream);
 
@@ -148,8 +148,8 @@ probe(const IeTarget *target, Oid index_oid, ScanKey keys, int nkeys,
 			continue;
 		read_event(&head, slot, stream);
 		head.writer = dirty.xmin;
-		if (!TransactionIdIsValid(head.writer))
-			check_serializable(target->rel, slot);
+		head.unseen = !TransactionIdIsValid(head.writer) &&
+			is_unseen(target->rel, slot);
 		break;
 	}
 	index_endscan(scan);
@@ -159,28 +159,20 @@ probe(const IeTarget *target, Oid index_oid, ScanKey keys, int nkeys,
 }
 
 /*
- * A serializable transaction must not act on what its snapshot does not show,
- * unless it wrote that itself: as INSERT … ON CONFLICT does.
+ * Is this row hidden from a serializable transaction's snapshot, and written by
+ * another? Then the transaction must not build on it.
  */
-static void
-check_serializable(Relation rel, TupleTableSlot *slot)
+static bool
+is_unseen(Relation rel, TupleTableSlot *slot)
 {
 	bool		isnull;
-	TransactionId writer;
+	Datum		writer;
 
 	if (!IsolationIsSerializable() ||
 		table_tuple_satisfies_snapshot(rel, slot, GetTransactionSnapshot()))
-		return;
-	writer = DatumGetTransactionId(slot_getsysattr(slot,
-												   MinTransactionIdAttributeNumber,
-												   &isnull));
-	if (!TransactionIdIsCurrentTransactionId(writer))
-		ereport(ERROR,
-				(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-				 errmsg("could not serialize access due to concurrent update"),
-				 errdetail("Log \"%s\" has a newer event than this transaction sees.",
-						   RelationGetRelationName(rel)),
-				 errhint("The transaction might succeed if retried.")));
+		return false;
+	writer = slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull);
+	return !TransactionIdIsCurrentTransactionId(DatumGetTransactionId(writer));
 }
 
 /* Does the row carry this id? */

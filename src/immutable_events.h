@@ -155,6 +155,7 @@ typedef struct IeHead
 	TimestampTz recorded_at;
 	pg_uuid_t	id;
 	bool		same_stream;	/* as the one that was asked for */
+	bool		unseen;			/* by a serializable transaction's snapshot */
 	TransactionId writer;		/* in progress: wait for it, ask again */
 } IeHead;
 

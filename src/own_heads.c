@@ -3,10 +3,10 @@
  *
  * While our uncommitted event is the head of a stream nobody else can append
  * to it: whoever reads that head waits for us. So until this transaction ends
- * we know the head without a lock and without reading it. What may have
- * removed the event, or set another above it, forgets everything: the end of
- * the transaction, the abort of a subtransaction, a change to a log's
- * relation, and a row that did not come from append.
+ * we know the head without reading it. What may have removed the event, or set
+ * another above it, forgets everything: the end of the transaction, the abort
+ * of a subtransaction, a change to a log's relation, and a row that did not
+ * come from append.
  */
 #include "immutable_events.h"
 

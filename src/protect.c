@@ -78,7 +78,7 @@ lock_family(Oid target, LOCKMODE lockmode)
 	ListCell   *cell;
 
 	ie_check_owner(rel);
-	relation_close(rel, NoLock);
+	relation_close(rel, AccessShareLock);
 	/* the target itself is for its finder to lock, and may be gone by now */
 	relation_close(ie_open_relation(target, lockmode), NoLock);
 	family = find_all_inheritors(target, lockmode, NULL);
@@ -206,7 +206,7 @@ ie_drop_log(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not a log", RelationGetRelationName(rel))));
 	name = ie_qualified_name(rel);
-	relation_close(rel, NoLock);
+	relation_close(rel, AccessShareLock);
 	disarm(PG_GETARG_OID(0), PG_GETARG_BOOL(1), "drop");
 	execute(psprintf("DROP TABLE %s", name));
 	PG_RETURN_VOID();

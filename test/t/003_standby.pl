@@ -1,0 +1,133 @@
+# A hot standby reads streams and folds them, and refuses to append; once it is
+# promoted, appends go on above what the primary has written, and what was
+# protected is protected.
+
+use strict;
+use warnings FATAL => 'all';
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $primary = PostgreSQL::Test::Cluster->new('primary');
+$primary->init(allows_streaming => 1);
+$primary->start;
+$primary->backup('base');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($primary, 'base', has_streaming => 1);
+$standby->start;
+
+$primary->safe_psql('postgres', q{
+CREATE EXTENSION immutable_events;
+CREATE FUNCTION add(total bigint, e immutable.event) RETURNS bigint
+LANGUAGE sql IMMUTABLE RETURN total + (e.data->>'n')::bigint;
+CREATE TABLE audit (what text);
+INSERT INTO audit VALUES ('first');
+SELECT immutable.protect('audit');
+SELECT immutable.create_log('ledger');
+SELECT immutable.create_log('parted', partitions => 3);
+SELECT immutable.append(log, 's', 'added', jsonb_build_object('n', n))
+FROM unnest(ARRAY['ledger', 'parted']::regclass[]) log, generate_series(1, 10) n;
+});
+$primary->wait_for_catchup($standby, 'replay');
+
+for my $log ('ledger', 'parted')
+{
+	is(standby("SELECT immutable.stream_version('$log', 's')"),
+		10, "$log: stream_version on the standby");
+	is( standby("SELECT string_agg(version || ':' || (data->>'n'), ' ' ORDER BY version)"
+			  . " FROM immutable.read_stream('$log', 's', 8)"),
+		'8:8 9:9 10:10',
+		"$log: read_stream on the standby");
+	is( standby("SELECT version FROM immutable.read_stream('$log', 's', max_events => 1, backward => true)"),
+		10, "$log: read_stream backward on the standby");
+	is(standby("SELECT immutable.replay('$log', 's', 0::bigint, 'add')"),
+		55, "$log: replay on the standby");
+	is( standby("SELECT immutable.fold(0::bigint, 'add', e ORDER BY version) FROM $log e"),
+		55, "$log: fold on the standby");
+	is(standby_error("SELECT immutable.append('$log', 's', 'added')"),
+		'ERROR:  25006: cannot execute immutable.append() during recovery',
+		"$log: append on the standby");
+	is(standby_error("SELECT immutable.append('$log', 's', 'added', expected_version => 3)"),
+		'ERROR:  25006: cannot execute immutable.append() during recovery',
+		"$log: append with an expectation that does not hold");
+	is( standby_error("SELECT immutable.stream_version('pg_class', 's')"),
+		'ERROR:  42809: "pg_class" is not a log',
+		'errors are the same on the standby');
+}
+is( standby("SELECT string_agg(relation::text, ' ' ORDER BY relation::text COLLATE \"C\"), bool_and(armed) FROM immutable.protected_tables"),
+	'audit immutable.guard_changes ledger parted parted_p0 parted_p1 parted_p2|t',
+	'protected_tables on the standby');
+is( standby_error("SELECT immutable.create_log('other')"),
+	'ERROR:  25006: cannot execute CREATE SEQUENCE in a read-only transaction',
+	'create_log on the standby');
+
+# a read-only transaction on the primary is refused, too
+is( error($primary, "BEGIN READ ONLY; SELECT immutable.append('ledger', 's', 'added')"),
+	'ERROR:  25006: cannot execute immutable.append() in a read-only transaction',
+	'append in a read-only transaction');
+
+# what the primary commits shows on the standby, and what it rolls back does not
+$primary->safe_psql('postgres', q{
+SELECT immutable.append('ledger', 's', 'added', '{"n": 100}');
+BEGIN;
+SELECT immutable.append('ledger', 's', 'added', '{"n": 1000}');
+ROLLBACK;
+});
+$primary->wait_for_catchup($standby, 'replay');
+is(standby("SELECT immutable.replay('ledger', 's', 0::bigint, 'add')"),
+	155, 'replay follows the primary');
+
+my $last = standby('SELECT max(position) FROM ledger');
+$primary->stop;
+$standby->promote;
+
+is( standby("SELECT version, position > $last, written FROM immutable.append('ledger', 's', 'added', '{\"n\": 1}', expected_version => 11)"),
+	'12|t|1', 'after promotion an append goes on top');
+is( standby("SELECT version FROM immutable.append('ledger', 't', 'added', '{\"n\": 1}')"),
+	1, 'after promotion a new stream begins');
+is( standby("SELECT version, written FROM immutable.append('parted', 's', 'added', '{\"n\": 1}')"),
+	'11|1', 'after promotion an append to a partitioned log');
+is( standby('SELECT count(*) FROM (SELECT version, row_number() OVER w AS number,'
+		  . ' position, lag(position) OVER w AS last_position'
+		  . ' FROM ledger WINDOW w AS (PARTITION BY stream ORDER BY version)) e'
+		  . ' WHERE version <> number OR position <= last_position'),
+	0,
+	'versions without gaps, positions rise');
+is( standby_error("SELECT immutable.append('ledger', 's', 'added', expected_version => 11)"),
+	'ERROR:  40001: cannot append to stream "s"',
+	'after promotion a stale expectation is refused');
+for my $statement (
+	"UPDATE audit SET what = 'changed'",
+	"DELETE FROM ledger", "TRUNCATE parted", "INSERT INTO ledger SELECT * FROM ledger")
+{
+	like(standby_error($statement),
+		qr/^ERROR:  23001: cannot (update|delete from|truncate|insert into) immutable table "\w+"$/,
+		"after promotion refused: $statement");
+}
+is(standby('SELECT * FROM audit'), 'first', 'the protected row is as it was');
+
+$standby->stop;
+done_testing();
+
+# What the standby answers.
+sub standby
+{
+	return $standby->safe_psql('postgres', $_[0]);
+}
+
+# The SQLSTATE and message the standby answers with.
+sub standby_error
+{
+	return error($standby, $_[0]);
+}
+
+# The first line of an error, in which psql puts SQLSTATE and message.
+sub error
+{
+	my ($node, $sql) = @_;
+
+	my ($code, $stdout, $stderr) =
+	  $node->psql('postgres', "\\set VERBOSITY verbose\n$sql");
+	my ($error) = $stderr =~ /(ERROR:  .*)/ or return "no error: $stdout";
+	return $error;
+}

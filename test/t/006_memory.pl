@@ -1,0 +1,182 @@
+# Memory of one session: what appends, refused appends, replays and reads leave
+# behind does not grow with their number, and what a fold or a long statement
+# needs while it runs does not grow with the number of events.
+
+use strict;
+use warnings FATAL => 'all';
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $allowed = 200 * 1024;		# bytes, for what PostgreSQL itself keeps
+
+my $node = PostgreSQL::Test::Cluster->new('memory');
+$node->init;
+# few buffers, so that their pages do not blur a process's memory
+$node->append_conf('postgresql.conf', q{
+shared_buffers = 2MB
+synchronous_commit = off
+log_statement = none
+jit = off
+});
+$node->start;
+$node->safe_psql('postgres', <<'SQL');
+CREATE EXTENSION immutable_events;
+SELECT immutable.create_log('ledger');
+SELECT immutable.create_log('loose', unique_ids => false);
+SELECT immutable.create_log('parted', partitions => 2);
+SELECT immutable.create_log('watched');
+CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TRIGGER nothing AFTER INSERT ON watched
+	REFERENCING NEW TABLE AS events FOR EACH STATEMENT EXECUTE FUNCTION nothing();
+CREATE TYPE account AS (n bigint, last text);
+CREATE FUNCTION add(total bigint, e immutable.event) RETURNS bigint
+LANGUAGE sql IMMUTABLE RETURN total + (e.data->>'n')::bigint;
+CREATE FUNCTION add_jsonb(state jsonb, e immutable.event) RETURNS jsonb
+LANGUAGE sql STABLE RETURN jsonb_build_object('n', (state->>'n')::bigint + (e.data->>'n')::bigint);
+CREATE FUNCTION add_account(a account, e immutable.event) RETURNS account
+LANGUAGE sql IMMUTABLE RETURN ROW(a.n + (e.data->>'n')::bigint, e.type)::account;
+CREATE FUNCTION add_plpgsql(state jsonb, e immutable.event) RETURNS jsonb
+LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+	RETURN jsonb_build_object('n', (state->>'n')::bigint + (e.data->>'n')::bigint);
+END
+$$;
+-- an append that is refused, and caught
+CREATE FUNCTION refused(log regclass, n bigint) RETURNS integer
+LANGUAGE plpgsql AS $$
+BEGIN
+	PERFORM immutable.append(log, 's' || n % 100, 'written', expected_version => 1000000);
+	RETURN 0;
+EXCEPTION WHEN serialization_failure THEN
+	RETURN 1;
+END
+$$;
+CREATE FUNCTION refuse(log regclass, number bigint) RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE
+	refusals bigint := 0;
+BEGIN
+	FOR n IN 1 .. number LOOP
+		refusals := refusals + refused(log, n);
+	END LOOP;
+	RETURN refusals;
+END
+$$;
+SQL
+
+my $session = $node->background_psql('postgres');
+$session->query_safe(q{SET immutable.context = '{"user": "ann"}'});
+my $pid = $session->query_safe('SELECT pg_backend_pid()');
+
+# what is left behind: the same work three times, the first to warm up
+my @left;
+for my $round (1 .. 3)
+{
+	my $calls = $round == 1 ? 2_000 : 10_000;
+	is($session->query_safe($_->[1] =~ s/CALLS/$calls/r),
+		$calls, "round $round: $_->[0] $calls times")
+	  for (
+		[ 'append', written('ledger') ],
+		[ 'append (2)', written('ledger') ],
+		[ 'append (3)', written('ledger') ],
+		[ 'append without unique ids', written('loose') ],
+		[ 'append with a trigger', written('watched') ],
+		[ 'append to a partitioned log', written('parted') ],
+		[ 'retry', q{SELECT count(*) FILTER (WHERE (immutable.append('ledger', 'retried', 'written', id => '00000000-0000-4000-8000-000000000001', metadata => '{"a": 1}')).written >= 0) FROM generate_series(1, CALLS) n} ],
+		[ 'refused append', q{SELECT refuse('ledger', CALLS)} ],
+		[ 'refused append (partitioned)', q{SELECT refuse('parted', CALLS)} ],
+		[ 'replay', q{SELECT count(immutable.replay('ledger', 's' || n % 100, 0::bigint, 'add', upto_version => 5)) FROM generate_series(1, CALLS) n} ],
+		[ 'replay (jsonb)', q{SELECT count(immutable.replay('parted', 's' || n % 100, '{"n": 0}'::jsonb, 'add_jsonb', upto_version => 5)) FROM generate_series(1, CALLS) n} ],
+		[ 'replay (rows)', q{SELECT count(immutable.replay('ledger', 's' || n % 100, NULL::account, 'add_account', upto_version => 5)) FROM generate_series(1, CALLS) n} ],
+		[ 'stream_version', q{SELECT count(immutable.stream_version('ledger', 's' || n % 100)) FROM generate_series(1, CALLS) n} ],
+		[ 'read_stream', q{SELECT count(v.version) FROM generate_series(1, CALLS) n, immutable.read_stream('ledger', 's' || n % 100, n - n + 2, 1) v} ]);
+
+	# and statement by statement, each in its own transaction
+	$session->query_safe(
+		"SELECT format('SELECT FROM immutable.append(%L, %L, %L); SELECT immutable.replay(%L, %L, 0::bigint, %L, 3);', 'ledger', 't' || n % 10, 'written', 'ledger', 't' || n % 10, 'add') FROM generate_series(1, 1000) n \\gexec");
+	push @left, memory();
+}
+cmp_ok($left[2] - $left[1], '<', $allowed,
+	"a round leaves nothing behind ($left[1], then $left[2] bytes)");
+
+# what is needed on the way: a fold over few and over many events
+$session->query_safe(
+	q{SELECT count(immutable.append('ledger', 'long', 'written', jsonb_build_object('n', 1))) FROM generate_series(1, 200000) n});
+$session->query_safe('SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off');
+for my $reducer (
+	[ 'add', '0::bigint', 'r = %d' ],
+	[ 'add_jsonb', q{'{"n": 0}'::jsonb}, q{(r->>'n')::bigint = %d} ],
+	[ 'add_account', q{ROW(0, '')::account}, '(r).n = %d' ],
+	[ 'add_plpgsql', q{'{"n": 0}'::jsonb}, q{(r->>'n')::bigint = %d} ])
+{
+	my ($function, $initial, $check) = @$reducer;
+	my @peak;
+	for my $events (20_000, 200_000)
+	{
+		# the memory of the backend, looked at ten times on the way
+		my $correct = sprintf($check, $events);
+		my ($ok, $peak) = split /\|/, $session->query_safe(qq{
+SELECT $correct, peak FROM (
+	SELECT immutable.fold($initial, '$function', e::immutable.event) AS r,
+		max(CASE WHEN (e).version % ($events / 10) = 0
+			THEN (SELECT sum(total_bytes) FROM pg_backend_memory_contexts WHERE (e).version > 0) END) AS peak
+	FROM (SELECT e FROM ledger e WHERE stream = 'long' AND version <= $events ORDER BY version) s) f});
+		is($ok, 't', "fold with $function over $events events is right");
+		push @peak, $peak;
+	}
+	cmp_ok($peak[1] - $peak[0], '<', $allowed,
+		"fold with $function: flat ($peak[0], then $peak[1] bytes)");
+}
+
+# the process as a whole, where the system tells: its peak must not follow
+SKIP:
+{
+	skip 'no /proc', 4 unless -w "/proc/$pid/clear_refs";
+	my %work = (
+		fold => q{SELECT immutable.fold('{"n": 0}'::jsonb, 'add_jsonb', e) FROM (SELECT * FROM ledger WHERE stream = 'long' AND version <= CALLS ORDER BY version) e},
+		replay => q{SELECT immutable.replay('ledger', 'long', '{"n": 0}'::jsonb, 'add_jsonb', upto_version => CALLS)},
+		# a set in the SELECT list comes row by row, in FROM it would be stored
+		append => q{SELECT count(a) FROM (SELECT immutable.append('ledger', 'huge', 'written') AS a, generate_series(1, CALLS)) s},
+		window => q{SELECT max(v) FROM (SELECT immutable.fold(0::bigint, 'add', e) OVER (ORDER BY e.version) AS v FROM ledger e WHERE stream = 'long' AND version <= CALLS) w});
+	for my $name (sort keys %work)
+	{
+		forget_high_water();
+		$session->query_safe($work{$name} =~ s/CALLS/20000/r);
+		my $before = high_water();
+		$session->query_safe($work{$name} =~ s/CALLS/150000/r);
+		my $after = high_water();
+		cmp_ok($after - $before, '<', 1024,
+			"$name: the process does not grow ($before, then $after kB)");
+	}
+}
+
+$session->quit;
+$node->stop;
+done_testing();
+
+# Statements that append to a log.
+sub written
+{
+	my ($log) = @_;
+	return qq{SELECT sum((immutable.append('$log', 's' || n % 100, 'written', '{"n": 1}', metadata => '{"a": 1}')).written) FROM generate_series(1, CALLS) n};
+}
+
+# All memory of the session's backend, in bytes.
+sub memory
+{
+	return $session->query_safe('SELECT sum(total_bytes) FROM pg_backend_memory_contexts');
+}
+
+# The most memory the backend's process has had, in kB.
+sub high_water
+{
+	my ($line) = slurp_file("/proc/$pid/status") =~ /^VmHWM:\s+(\d+) kB/m;
+	return $line;
+}
+
+# Let the peak count from now on.
+sub forget_high_water
+{
+	append_to_file("/proc/$pid/clear_refs", "5\n");
+}
