@@ -18,7 +18,7 @@ COMMENT ON COLUMN immutable.event.position IS
 COMMENT ON COLUMN immutable.event.recorded_at IS
 'clock at the append; never before the stream''s previous event';
 COMMENT ON COLUMN immutable.event.version IS
-'order in the stream: 1, 2, 3 … without a gap';
+'order in the stream: 1, 2, 3 ... without a gap';
 COMMENT ON COLUMN immutable.event.id IS
 'UUID version 7 unless the caller gave one';
 COMMENT ON COLUMN immutable.event.schema_version IS

@@ -28,7 +28,7 @@ CREATE AGGREGATE immutable.fold(initial anyelement, reducer regproc, VARIADIC it
 	PARALLEL = UNSAFE
 );
 COMMENT ON AGGREGATE immutable.fold(anyelement, regproc, "any") IS
-'fold rows into a state with reducer(state, item …), in the order of the aggregate''s ORDER BY; without one, events of a log must come in order of position; over a window, the state at every row; NULL for no rows (22004, 22023, 42501, 42804, 42883)';
+'fold rows into a state with reducer(state, item ...), in the order of the aggregate''s ORDER BY; without one, events of a log must come in order of position; over a window, the state at every row; NULL for no rows (22004, 22023, 42501, 42804, 42883)';
 
 CREATE FUNCTION immutable.replay(
 	log regclass, stream text, initial anyelement, reducer regproc,

@@ -30,10 +30,23 @@
  */
 #define STREAM_LOCK		7
 
+/* A look at the rows that an index leads to. */
+typedef struct Probe
+{
+	SnapshotData dirty;
+	Relation	index;
+	IndexScanDesc scan;
+	TupleTableSlot *slot;
+} Probe;
+
 static LOCKTAG stream_tag(const IeTarget *target, const text *stream);
 static void stream_key(ScanKey key, const text *stream);
-static IeHead probe(const IeTarget *target, Oid index_oid, ScanKey keys,
-					int nkeys, const text *stream, const pg_uuid_t *id);
+static IeHead find(const IeTarget *target, Oid index, ScanKey keys, int nkeys,
+				   const text *stream, const pg_uuid_t *id);
+static void begin_probe(Probe *probe, const IeTarget *target, Oid index,
+						ScanKey keys, int nkeys);
+static bool next_row(Probe *probe);
+static void end_probe(Probe *probe);
 static bool is_unseen(Relation rel, TupleTableSlot *slot);
 static bool same_id(TupleTableSlot *slot, const pg_uuid_t *id);
 static void read_event(IeHead *head, TupleTableSlot *slot, const text *stream);
@@ -81,19 +94,34 @@ ie_read_head(const IeTarget *target, const text *stream)
 	ScanKeyData key;
 
 	stream_key(&key, stream);
-	return probe(target, target->facts->version_index, &key, 1, stream, NULL);
+	return find(target, target->facts->version_index, &key, 1, stream, NULL);
 }
 
-/* The event of a stream with a given version, committed or not. */
-IeHead
-ie_read_version(const IeTarget *target, const text *stream, int64 version)
+/*
+ * What of an event just written is not as it was to be: the name of a column,
+ * "event" when it is not there, or NULL. Its content must be valid, too.
+ */
+const char *
+ie_stored_difference(const IeTarget *target, const IeEvent *event)
 {
 	ScanKeyData keys[2];
+	Probe		probe;
+	const char *difference = "event";
 
-	stream_key(&keys[0], stream);
+	stream_key(&keys[0], event->stream);
 	ScanKeyInit(&keys[1], 2, BTEqualStrategyNumber, F_INT8EQ,
-				Int64GetDatum(version));
-	return probe(target, target->facts->version_index, keys, 2, stream, NULL);
+				Int64GetDatum(event->version));
+	begin_probe(&probe, target, target->facts->version_index, keys, 2);
+	if (next_row(&probe))
+	{
+		IeEvent		row;
+
+		difference = ie_difference(event, probe.slot);
+		ie_event_from_slot(probe.slot, &row);
+		ie_check_event(&row);
+	}
+	end_probe(&probe);
+	return difference;
 }
 
 /*
@@ -110,13 +138,13 @@ ie_find_id(const IeTarget *target, const text *stream, const pg_uuid_t *id)
 	if (!OidIsValid(facts->id_index))
 	{
 		stream_key(&keys[0], stream);
-		return probe(target, facts->version_index, keys, 1, stream, id);
+		return find(target, facts->version_index, keys, 1, stream, id);
 	}
 	if (facts->id_by_stream)
 		stream_key(&keys[nkeys++], stream);
 	ScanKeyInit(&keys[nkeys], nkeys + 1, BTEqualStrategyNumber, F_UUID_EQ,
 				UUIDPGetDatum(id));
-	return probe(target, facts->id_index, keys, nkeys + 1, stream, id);
+	return find(target, facts->id_index, keys, nkeys + 1, stream, id);
 }
 
 /* A scan key: the first index column equals the stream. */
@@ -127,35 +155,57 @@ stream_key(ScanKey key, const text *stream)
 						   C_COLLATION_OID, F_TEXTEQ, PointerGetDatum(stream));
 }
 
-/* The last index entry that fits, and has the id if one is given. */
+/* The last row that fits, and has the id if one is given. */
 static IeHead
-probe(const IeTarget *target, Oid index_oid, ScanKey keys, int nkeys,
-	  const text *stream, const pg_uuid_t *id)
+find(const IeTarget *target, Oid index, ScanKey keys, int nkeys,
+	 const text *stream, const pg_uuid_t *id)
 {
 	IeHead		head = {0};
-	SnapshotData dirty;
-	Relation	index = index_open(index_oid, AccessShareLock);
-	TupleTableSlot *slot = table_slot_create(target->rel, NULL);
-	IndexScanDesc scan;
+	Probe		probe;
 
-	InitDirtySnapshot(dirty);
-	scan = ie_index_beginscan(target->rel, index, &dirty, nkeys);
-	index_rescan(scan, keys, nkeys, NULL, 0);
-	while (index_getnext_slot(scan, BackwardScanDirection, slot))
+	begin_probe(&probe, target, index, keys, nkeys);
+	while (next_row(&probe))
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (id != NULL && !same_id(slot, id))
+		if (id != NULL && !same_id(probe.slot, id))
 			continue;
-		read_event(&head, slot, stream);
-		head.writer = dirty.xmin;
+		read_event(&head, probe.slot, stream);
+		head.writer = probe.dirty.xmin;
 		head.unseen = !TransactionIdIsValid(head.writer) &&
-			is_unseen(target->rel, slot);
+			is_unseen(target->rel, probe.slot);
 		break;
 	}
-	index_endscan(scan);
-	ExecDropSingleTupleTableSlot(slot);
-	index_close(index, NoLock);
+	end_probe(&probe);
 	return head;
+}
+
+/* Begin to read an index backward, with a dirty snapshot. */
+static void
+begin_probe(Probe *probe, const IeTarget *target, Oid index, ScanKey keys,
+			int nkeys)
+{
+	InitDirtySnapshot(probe->dirty);
+	probe->index = index_open(index, AccessShareLock);
+	probe->slot = table_slot_create(target->rel, NULL);
+	probe->scan = ie_index_beginscan(target->rel, probe->index, &probe->dirty,
+									 nkeys);
+	index_rescan(probe->scan, keys, nkeys, NULL, 0);
+}
+
+/* The next row, in the probe's slot; its writer in progress, in dirty.xmin. */
+static bool
+next_row(Probe *probe)
+{
+	return index_getnext_slot(probe->scan, BackwardScanDirection, probe->slot);
+}
+
+/* Close the index; its lock stays to the end of the transaction. */
+static void
+end_probe(Probe *probe)
+{
+	index_endscan(probe->scan);
+	ExecDropSingleTupleTableSlot(probe->slot);
+	index_close(probe->index, NoLock);
 }
 
 /*

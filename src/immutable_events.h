@@ -169,8 +169,8 @@ extern bool ie_row_security(Relation log);
 extern void ie_lock_stream(IeTarget *target, const text *stream);
 extern void ie_unlock_stream(IeTarget *target, const text *stream);
 extern IeHead ie_read_head(const IeTarget *target, const text *stream);
-extern IeHead ie_read_version(const IeTarget *target, const text *stream,
-							  int64 version);
+extern const char *ie_stored_difference(const IeTarget *target,
+										const IeEvent *event);
 extern IeHead ie_find_id(const IeTarget *target, const text *stream,
 						 const pg_uuid_t *id);
 

@@ -274,14 +274,9 @@ insert_plan(IeLog *root, Relation log)
 static void
 check_arrived(const IeTarget *target, const IeEvent *event)
 {
-	IeHead		row = ie_read_version(target, event->stream, event->version);
+	const char *difference = ie_stored_difference(target, event);
 
-	if (row.version == 0)
-		refuse_trigger(target, "suppressed or moved", "event");
-	if (row.position != event->position)
-		refuse_trigger(target, "changed", "position");
-	if (row.recorded_at != event->recorded_at)
-		refuse_trigger(target, "changed", "recorded_at");
-	if (memcmp(row.id.data, event->id->data, UUID_LEN) != 0)
-		refuse_trigger(target, "changed", "id");
+	if (difference != NULL)
+		refuse_trigger(target, strcmp(difference, "event") == 0
+					   ? "suppressed or moved" : "changed", difference);
 }

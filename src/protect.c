@@ -108,7 +108,7 @@ check_protectable(Relation rel)
 				 errmsg("cannot protect table \"%s\"",
 						RelationGetRelationName(rel)),
 				 errdetail("Temporary and unlogged tables lose their rows."),
-				 errhint("Use an ordinary table, or ALTER TABLE … SET LOGGED.")));
+				 errhint("Use an ordinary table, or ALTER TABLE ... SET LOGGED.")));
 	if (rel->rd_rules != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

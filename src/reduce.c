@@ -190,7 +190,7 @@ check_order(IeReducer *reducer, IeState *state)
 				 errmsg("events must be folded in order"),
 				 errdetail("Position " INT64_FORMAT " came after position " INT64_FORMAT ".",
 						   position, state->position),
-				 errhint("Write fold(… ORDER BY e.position), or read from a subquery with ORDER BY position.")));
+				 errhint("Write fold(... ORDER BY e.position), or read from a subquery with ORDER BY position.")));
 	state->position = position;
 }
 

@@ -239,6 +239,11 @@ build_call(IeReducer *reducer, Form_pg_proc proc, const Oid *item_types,
 		reducer->convert_item = true;
 		actual[1] = declared[1];
 	}
+	/* the parser casts ROW(...) only where it sees the expression itself */
+	for (i = 0; i < nargs; i++)
+		if (actual[i] == RECORDOID && declared[i] != RECORDOID &&
+			type_is_rowtype(declared[i]))
+			refuse_signature(reducer, proc, actual);
 	if (!can_coerce_type(nargs, actual, declared, COERCION_IMPLICIT))
 		refuse_signature(reducer, proc, actual);
 	result = enforce_generic_type_consistency(actual, declared, nargs,

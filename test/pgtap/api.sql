@@ -1,0 +1,106 @@
+-- The public API as a user sees it: signatures, labels, privileges, comments.
+\set QUIET on
+SET client_min_messages = warning;
+BEGIN;
+CREATE EXTENSION IF NOT EXISTS immutable_events;
+CREATE EXTENSION IF NOT EXISTS pgtap;
+SELECT plan(14);
+
+CREATE TEMP VIEW api AS
+SELECT p.oid, p.proname::text COLLATE "default" AS name, pg_get_function_arguments(p.oid) AS arguments,
+	pg_get_function_result(p.oid) AS result, p.prokind AS kind, p.provolatile AS volatility, p.proisstrict AS strict,
+	p.proparallel AS parallel, p.prosecdef AS definer, l.lanname::text COLLATE "default" AS language,
+	has_function_privilege('public', p.oid, 'EXECUTE') AS public, p.proconfig AS settings
+FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
+WHERE p.pronamespace = 'immutable'::regnamespace;
+
+-- every function, and no other
+SELECT results_eq(
+	$$SELECT name, arguments, result FROM api WHERE name NOT LIKE '\_%' ORDER BY name COLLATE "C"$$,
+	$$VALUES
+	('append', 'log regclass, stream text, type text, data jsonb DEFAULT ''{}''::jsonb, metadata jsonb DEFAULT NULL::jsonb, '
+		|| 'expected_version bigint DEFAULT NULL::bigint, id uuid DEFAULT NULL::uuid, schema_version integer DEFAULT 1', 'immutable.appended'),
+	('create_log', 'name text, partitions integer DEFAULT 0, unique_ids boolean DEFAULT true', 'regclass'),
+	('drop_log', 'log regclass, force boolean DEFAULT false', 'void'),
+	('fold', 'initial anyelement, reducer regproc, VARIADIC items "any"', 'anyelement'),
+	('protect', 'target regclass', 'void'),
+	('read_stream', 'log regclass, stream text, from_version bigint DEFAULT NULL::bigint, max_events bigint DEFAULT NULL::bigint, '
+		|| 'backward boolean DEFAULT false', 'SETOF immutable.event'),
+	('replay', 'log regclass, stream text, initial anyelement, reducer regproc, upto_version bigint DEFAULT NULL::bigint, '
+		|| 'as_of timestamp with time zone DEFAULT NULL::timestamp with time zone', 'anyelement'),
+	('stream_version', 'log regclass, stream text', 'bigint'),
+	('unprotect', 'target regclass, force boolean DEFAULT false', 'void')$$,
+	'the public functions and their signatures');
+SELECT results_eq(
+	$$SELECT name, kind, volatility, strict, parallel, language FROM api WHERE name NOT LIKE '\_%' ORDER BY name COLLATE "C"$$,
+	$$VALUES
+	('append', 'f'::"char", 'v'::"char", false, 'u'::"char", 'c'),
+	('create_log', 'f', 'v', false, 'u', 'sql'),
+	('drop_log', 'f', 'v', false, 'u', 'c'),
+	('fold', 'a', 'i', false, 'u', 'internal'),
+	('protect', 'f', 'v', false, 'u', 'c'),
+	('read_stream', 'f', 's', false, 's', 'c'),
+	('replay', 'f', 's', false, 'r', 'c'),
+	('stream_version', 'f', 's', false, 's', 'c'),
+	('unprotect', 'f', 'v', false, 'u', 'c')$$,
+	'what reads is STABLE, what writes is VOLATILE and PARALLEL UNSAFE; NULLs are judged by each function');
+
+-- the names are used once: drivers send parameters without types
+SELECT is_empty(
+	$$SELECT name, count(*) FROM api GROUP BY name HAVING count(*) > 1$$,
+	'no function is overloaded');
+
+-- privileges
+SELECT set_eq(
+	$$SELECT name FROM api WHERE NOT public$$,
+	ARRAY['_guard', 'unprotect', 'drop_log'],
+	'PUBLIC may execute all but the trigger function, unprotect and drop_log');
+SELECT ok(has_schema_privilege('public', 'immutable', 'USAGE') AND NOT has_schema_privilege('public', 'immutable', 'CREATE'),
+	'PUBLIC may use the schema and make nothing in it');
+SELECT results_eq(
+	$$SELECT c.relname::text COLLATE "default", string_agg(p, ',' ORDER BY p) FROM pg_class c,
+		unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'REFERENCES', 'TRIGGER']) p
+	WHERE c.relnamespace = 'immutable'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+		AND has_table_privilege('public', c.oid, p)
+	GROUP BY c.relname ORDER BY c.relname::text COLLATE "C"$$,
+	$$VALUES ('guard_changes', 'SELECT'), ('protected_tables', 'SELECT')$$,
+	'PUBLIC may read its tables and views, and no more');
+
+-- safety of what runs with other rights, or with a search_path of somebody's
+SELECT is_empty(
+	$$SELECT name FROM api WHERE definer AND NOT coalesce(settings @> '{"search_path=pg_catalog, pg_temp"}', false)$$,
+	'SECURITY DEFINER comes with a pinned search_path');
+SELECT is_empty(
+	$$SELECT name FROM api WHERE language = 'plpgsql' AND NOT coalesce(settings @> '{"search_path=pg_catalog, pg_temp"}', false)$$,
+	'PL/pgSQL comes with a pinned search_path');
+
+-- comments on everything
+SELECT is_empty(
+	$$SELECT oid::regprocedure FROM api WHERE obj_description(oid, 'pg_proc') IS NULL$$,
+	'every function has a comment');
+SELECT is_empty(
+	$$SELECT relname FROM pg_class WHERE relnamespace = 'immutable'::regnamespace AND relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+		AND obj_description(oid, 'pg_class') IS NULL$$,
+	'every table and view has a comment');
+SELECT is_empty(
+	$$SELECT t.typname FROM pg_type t JOIN pg_class c ON c.oid = t.typrelid
+	WHERE t.typnamespace = 'immutable'::regnamespace AND c.relkind = 'c' AND obj_description(t.oid, 'pg_type') IS NULL$$,
+	'every composite type has a comment');
+SELECT is_empty(
+	$$SELECT c.relname, a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+	WHERE c.relnamespace = 'immutable'::regnamespace AND c.relkind = 'c' AND a.attnum > 0 AND NOT a.attisdropped
+		AND col_description(c.oid, a.attnum) IS NULL$$,
+	'every column of a composite type has a comment');
+SELECT ok(obj_description('immutable'::regnamespace, 'pg_namespace') IS NOT NULL, 'the schema has a comment');
+
+-- the type that every log is of
+SELECT results_eq(
+	$$SELECT attname::text COLLATE "default", format_type(atttypid, atttypmod), (SELECT collname FROM pg_collation c WHERE c.oid = attcollation)::text COLLATE "default"
+	FROM pg_attribute WHERE attrelid = 'immutable.event'::regclass AND attnum > 0 ORDER BY attnum$$,
+	$$VALUES ('position', 'bigint', NULL), ('recorded_at', 'timestamp with time zone', NULL), ('version', 'bigint', NULL),
+	('id', 'uuid', NULL), ('schema_version', 'integer', NULL), ('stream', 'text', 'C'), ('type', 'text', 'C'),
+	('data', 'jsonb', NULL), ('metadata', 'jsonb', NULL)$$,
+	'immutable.event has the columns of the contract, in their order');
+
+SELECT * FROM finish();
+ROLLBACK;

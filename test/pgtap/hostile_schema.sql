@@ -1,0 +1,128 @@
+-- A schema full of look-alikes, first in the search_path of whoever calls.
+\set QUIET on
+SET client_min_messages = warning;
+BEGIN;
+CREATE EXTENSION IF NOT EXISTS immutable_events;
+CREATE EXTENSION IF NOT EXISTS pgtap;
+SELECT plan(15);
+
+DO $$ BEGIN
+	EXECUTE format('GRANT ALL ON ALL TABLES IN SCHEMA %1$s TO PUBLIC; GRANT ALL ON ALL SEQUENCES IN SCHEMA %1$s TO PUBLIC', pg_my_temp_schema()::regnamespace);
+END $$;
+CREATE ROLE tap_mallory;
+CREATE ROLE tap_victim;
+CREATE SCHEMA hostile AUTHORIZATION tap_mallory;
+GRANT USAGE ON SCHEMA hostile TO PUBLIC;
+CREATE SCHEMA tap_victim AUTHORIZATION tap_victim;
+SET ROLE tap_mallory;
+
+-- whoever calls one of these has lost: it raises
+CREATE FUNCTION hostile.trap() RETURNS integer LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'a look-alike was called' USING ERRCODE = 'ZZ666'; END $$;
+GRANT EXECUTE ON FUNCTION hostile.trap() TO PUBLIC;
+-- all operators on the types that SQL text of the extension may compare, under every common name
+DO $make$
+DECLARE
+	op text;
+	t text;
+BEGIN
+	FOREACH t IN ARRAY ARRAY['text', 'bigint', 'integer', 'uuid', 'jsonb', 'oid', 'name', 'boolean', 'regclass', 'timestamp with time zone'] LOOP
+		EXECUTE format('CREATE FUNCTION hostile.cmp(%1$s, %1$s) RETURNS boolean LANGUAGE sql AS ''SELECT hostile.trap() IS NULL''', t);
+		FOREACH op IN ARRAY ARRAY['=', '<>', '<', '<=', '>', '>=', '||', '+', '-'] LOOP
+			EXECUTE format('CREATE OPERATOR hostile.%s (LEFTARG = %s, RIGHTARG = %s, FUNCTION = hostile.cmp)', op, t, t);
+		END LOOP;
+	END LOOP;
+END $make$;
+-- functions with the names and arguments of built-ins
+DO $make$
+DECLARE
+	f text;
+BEGIN
+	FOREACH f IN ARRAY ARRAY['nextval(regclass) bigint', 'setval(regclass, bigint) bigint', 'now() timestamptz', 'clock_timestamp() timestamptz',
+		'cardinality(name[]) integer', 'format(text, text) text', 'format(text, VARIADIC text[]) text', 'jsonb_concat(jsonb, jsonb) jsonb',
+		'quote_ident(text) text', 'to_regclass(text) regclass', 'gen_random_uuid() uuid', 'int8pl(bigint, bigint) bigint',
+		'textcat(text, text) text', 'coalesce_text(text) text', 'lower(text) text', 'protect(regclass) void', 'append(regclass, text, text) void',
+		'_create_log(name, name, name, name[], boolean) regclass', 'pg_get_serial_sequence(text, text) text'] LOOP
+		EXECUTE format('CREATE FUNCTION hostile.%s RETURNS %s LANGUAGE sql AS %L', left(f, -length(split_part(f, ') ', 2)) - 1), split_part(f, ') ', 2),
+			'SELECT hostile.trap()' || CASE split_part(f, ') ', 2) WHEN 'void' THEN '' ELSE '::text::' || split_part(f, ') ', 2) END);
+	END LOOP;
+END $make$;
+-- types and tables with the names of those it uses
+CREATE DOMAIN hostile.event AS text;
+CREATE DOMAIN hostile.text AS pg_catalog.text CHECK (false);
+CREATE DOMAIN hostile.regclass AS pg_catalog.text CHECK (false);
+CREATE DOMAIN hostile.uuid AS pg_catalog.text CHECK (false);
+CREATE DOMAIN hostile.jsonb AS pg_catalog.text CHECK (false);
+CREATE TABLE hostile.guard_changes (changed_at timestamptz, relation pg_catalog.text, action pg_catalog.text, role name, session_role name);
+CREATE TABLE hostile.pg_class (oid oid, relname name);
+CREATE TABLE hostile.pg_trigger (oid oid);
+GRANT ALL ON ALL TABLES IN SCHEMA hostile TO PUBLIC;
+
+-- the victim has it first in the path, and pg_catalog behind it
+RESET ROLE;
+SET ROLE tap_victim;
+CREATE FUNCTION tap_victim.scenario() RETURNS SETOF pg_catalog.text LANGUAGE plpgsql SET search_path = hostile, pg_catalog AS $$
+DECLARE
+	log pg_catalog.name;
+	a immutable.appended;
+	e immutable.event;
+BEGIN
+	FOREACH log IN ARRAY '{plain,wide,secured}'::pg_catalog.name[] LOOP
+		PERFORM immutable.create_log('tap_victim.' OPERATOR(pg_catalog.||) log::pg_catalog.text, CASE WHEN log OPERATOR(pg_catalog.=) 'wide' THEN 2 ELSE 0 END);
+	END LOOP;
+	ALTER TABLE tap_victim.secured ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+	CREATE POLICY everything ON tap_victim.secured USING (true) WITH CHECK (true);
+	PERFORM pg_catalog.set_config('immutable.context', '{"who": "victim"}', true);
+	FOREACH log IN ARRAY '{plain,wide,secured}'::pg_catalog.name[] LOOP
+		FOR i IN 1..3 LOOP
+			SELECT * INTO a FROM immutable.append(pg_catalog.to_regclass('tap_victim.' OPERATOR(pg_catalog.||) log::pg_catalog.text), 's', 't',
+				'{"n": 1}', '{"own": true}', i OPERATOR(pg_catalog.-) 1, ('018f0000-0000-7000-8000-00000000000' OPERATOR(pg_catalog.||) i::pg_catalog.text)::pg_catalog.uuid);
+			RETURN NEXT pg_catalog.concat_ws(' ', log, a.version, a.position, a.written);
+		END LOOP;
+		SELECT * INTO a FROM immutable.append(pg_catalog.to_regclass('tap_victim.' OPERATOR(pg_catalog.||) log::pg_catalog.text), 's', 't', id => '018f0000-0000-7000-8000-000000000002');
+		RETURN NEXT pg_catalog.concat_ws(' ', log, 'retry', a.version, a.position, a.written);
+		FOR e IN SELECT * FROM immutable.read_stream(pg_catalog.to_regclass('tap_victim.' OPERATOR(pg_catalog.||) log::pg_catalog.text), 's', 2, backward => true) LOOP
+			RETURN NEXT pg_catalog.concat_ws(' ', log, 'read', e.version, e.data, e.metadata);
+		END LOOP;
+	END LOOP;
+END $$;
+CREATE TABLE tap_victim.audit (n integer);
+CREATE FUNCTION tap_victim.total(state bigint, e immutable.event) RETURNS bigint LANGUAGE sql IMMUTABLE
+RETURN state + (e.data->>'n')::bigint + e.version;
+
+SELECT lives_ok('CREATE TEMP TABLE transcript AS SELECT * FROM tap_victim.scenario() WITH ORDINALITY s(line, nr)', 'create_log, append and read_stream');
+SELECT results_eq(
+	'SELECT line FROM transcript ORDER BY nr',
+	$$VALUES ('plain 1 1 1'), ('plain 2 2 1'), ('plain 3 3 1'), ('plain retry 2 2 0'),
+	('plain read 2 {"n": 1} {"own": true, "who": "victim"}'), ('plain read 1 {"n": 1} {"own": true, "who": "victim"}'),
+	('wide 1 1 1'), ('wide 2 2 1'), ('wide 3 3 1'), ('wide retry 2 2 0'),
+	('wide read 2 {"n": 1} {"own": true, "who": "victim"}'), ('wide read 1 {"n": 1} {"own": true, "who": "victim"}'),
+	('secured 1 1 1'), ('secured 2 2 1'), ('secured 3 3 1'), ('secured retry 2 2 0'),
+	('secured read 2 {"n": 1} {"own": true, "who": "victim"}'), ('secured read 1 {"n": 1} {"own": true, "who": "victim"}')$$,
+	'with the results that they have elsewhere');
+
+-- calls that need no PL/pgSQL around them; the tests themselves want a clean path
+CREATE FUNCTION pg_temp.in_hostile(query pg_catalog.text) RETURNS pg_catalog.text LANGUAGE plpgsql SET search_path = hostile, pg_catalog AS $$
+DECLARE
+	answer pg_catalog.text;
+BEGIN
+	EXECUTE query INTO answer;
+	RETURN answer;
+END $$;
+SELECT throws_ok($$SELECT pg_temp.in_hostile('SELECT 1::bigint = 1::bigint')$$, 'ZZ666', 'a look-alike was called', 'the traps work: an operator');
+SELECT throws_ok($$SELECT pg_temp.in_hostile('SELECT clock_timestamp()')$$, 'ZZ666', 'a look-alike was called', 'a function');
+SELECT throws_ok($$SELECT pg_temp.in_hostile('SELECT ''x''::text')$$, '23514', 'value for domain text violates check constraint "text_check"', 'a type');
+SELECT is(pg_temp.in_hostile($$SELECT immutable.replay('tap_victim.plain', 's', 0::bigint, 'tap_victim.total')$$), '9', 'replay');
+SELECT is(pg_temp.in_hostile($$SELECT immutable.replay('tap_victim.secured', 's', 0::bigint, 'tap_victim.total', 2)$$), '5', 'replay under row security');
+SELECT is(pg_temp.in_hostile($$SELECT immutable.fold(0::bigint, 'tap_victim.total', e ORDER BY e.version) FROM tap_victim.wide e$$), '9', 'fold');
+SELECT is(pg_temp.in_hostile($$SELECT immutable.stream_version('tap_victim.secured', 's')$$), '3', 'stream_version');
+SELECT lives_ok($$SELECT pg_temp.in_hostile('SELECT immutable.protect(''tap_victim.audit'')')$$, 'protect');
+SELECT is(pg_temp.in_hostile($$SELECT pg_catalog.count(*) FROM immutable.protected_tables WHERE armed AND relation OPERATOR(pg_catalog.=) 'tap_victim.audit'::pg_catalog.regclass$$),
+	'1', 'protected_tables');
+SELECT throws_ok($$SELECT pg_temp.in_hostile('UPDATE tap_victim.audit SET n = 1')$$, '23001', 'cannot update immutable table "audit"', 'the guard');
+RESET ROLE;
+SELECT lives_ok($$SELECT pg_temp.in_hostile('SELECT immutable.unprotect(''tap_victim.audit'')')$$, 'unprotect by a superuser');
+SELECT lives_ok($$SELECT pg_temp.in_hostile('SELECT immutable.drop_log(''tap_victim.wide'', true)')$$, 'drop_log by a superuser');
+SELECT is((SELECT count(*) FROM hostile.guard_changes), 0::bigint, 'the audit trail is the real one');
+
+SELECT * FROM finish();
+ROLLBACK;

@@ -1,0 +1,109 @@
+-- Every SQLSTATE of the contract is thrown where it says.
+\set QUIET on
+SET client_min_messages = warning;
+BEGIN;
+CREATE EXTENSION IF NOT EXISTS immutable_events;
+CREATE EXTENSION IF NOT EXISTS pgtap;
+SELECT plan(44);
+
+-- what plan() made is used by every role below
+DO $$ BEGIN
+	EXECUTE format('GRANT ALL ON ALL TABLES IN SCHEMA %1$s TO PUBLIC; GRANT ALL ON ALL SEQUENCES IN SCHEMA %1$s TO PUBLIC', pg_my_temp_schema()::regnamespace);
+END $$;
+CREATE ROLE tap_owner;
+CREATE ROLE tap_other;
+CREATE SCHEMA tap_data AUTHORIZATION tap_owner;
+GRANT USAGE ON SCHEMA tap_data TO tap_other;
+SET ROLE tap_owner;
+CREATE TABLE tap_data.audit (n integer PRIMARY KEY);
+CREATE TABLE tap_data.bare (n integer);
+CREATE VIEW tap_data.seen AS SELECT * FROM tap_data.audit;
+INSERT INTO tap_data.audit VALUES (1);
+CREATE FUNCTION tap_data.careless(state bigint, e immutable.event) RETURNS bigint LANGUAGE sql AS 'SELECT state + 1';
+CREATE FUNCTION tap_data.counts(state bigint, e immutable.event) RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT state + 1';
+DO $$ BEGIN
+	PERFORM immutable.protect('tap_data.audit');
+	PERFORM immutable.create_log('tap_data.ledger');
+	PERFORM immutable.create_log('tap_data.wide', 3);
+	PERFORM immutable.append('tap_data.ledger', 's', 't', id => '018f0000-0000-7000-8000-000000000001');
+END $$;
+
+-- 23001: a change to something immutable
+SELECT throws_ok('UPDATE tap_data.audit SET n = 2', '23001', 'cannot update immutable table "audit"', 'UPDATE');
+SELECT throws_ok('DELETE FROM tap_data.audit', '23001', 'cannot delete from immutable table "audit"', 'DELETE');
+SELECT throws_ok('TRUNCATE tap_data.audit', '23001', 'cannot truncate immutable table "audit"', 'TRUNCATE');
+SELECT throws_ok('INSERT INTO tap_data.audit VALUES (1) ON CONFLICT (n) DO UPDATE SET n = 2',
+	'23001', 'cannot update immutable table "audit"', 'ON CONFLICT DO UPDATE');
+SELECT throws_ok('MERGE INTO tap_data.audit a USING (VALUES (1)) v(n) ON a.n = v.n WHEN MATCHED THEN DELETE',
+	'23001', 'cannot delete from immutable table "audit"', 'MERGE');
+SELECT throws_ok('INSERT INTO tap_data.ledger SELECT * FROM tap_data.ledger',
+	'23001', 'cannot insert into immutable table "ledger"', 'INSERT into a log');
+SELECT throws_ok('UPDATE tap_data.wide SET data = ''{}''', '23001', 'cannot update immutable table "wide"', 'UPDATE of a log');
+SELECT lives_ok('INSERT INTO tap_data.audit VALUES (2)', 'INSERT into a protected table is welcome');
+
+-- 40001: the expected version is not met
+SELECT throws_ok('SELECT immutable.append(''tap_data.ledger'', ''s'', ''t'', expected_version => 0)',
+	'40001', 'cannot append to stream "s"', 'expected_version 0 of a stream that exists');
+SELECT throws_ok('SELECT immutable.append(''tap_data.ledger'', ''s'', ''t'', expected_version => 7)',
+	'40001', 'cannot append to stream "s"', 'another expected_version');
+SELECT throws_ok('SELECT immutable.append(''tap_data.ledger'', ''none'', ''t'', expected_version => -4)',
+	'40001', 'cannot append to stream "none"', 'expected_version -4 of a stream that does not exist');
+SELECT throws_ok('SELECT immutable.append(''tap_data.wide'', ''none'', ''t'', expected_version => 1)',
+	'40001', 'cannot append to stream "none"', 'expected_version over partitions');
+
+-- 23505: the id stands elsewhere
+SELECT throws_ok('SELECT immutable.append(''tap_data.ledger'', ''other'', ''t'', id => ''018f0000-0000-7000-8000-000000000001'')',
+	'23505', 'event id "018f0000-0000-7000-8000-000000000001" stands already in log "ledger"', 'an id of another stream');
+SELECT throws_ok('SELECT immutable.append(''tap_data.ledger'', ''s'', ''t'', expected_version => 1, id => ''018f0000-0000-7000-8000-000000000001'')',
+	'23505', 'event id "018f0000-0000-7000-8000-000000000001" stands already in log "ledger"', 'an id of another version');
+
+-- 22023: a bad argument
+SELECT throws_ok('SELECT immutable.append(''tap_data.ledger'', '''', ''t'')', '22023', 'stream must not be empty', 'empty stream');
+SELECT throws_ok('SELECT immutable.append(''tap_data.ledger'', ''s'', '''')', '22023', 'type must not be empty', 'empty type');
+SELECT throws_ok('SELECT immutable.append(''tap_data.ledger'', ''s'', ''$t'')', '22023', 'type "$t" is reserved', 'reserved type');
+SELECT throws_ok('SELECT immutable.append(''tap_data.ledger'', ''s'', ''t'', ''[]'')', '22023', 'data must be a JSON object', 'data');
+SELECT throws_ok('SELECT immutable.append(''tap_data.ledger'', ''s'', ''t'', ''{}'', ''1'')', '22023', 'metadata must be a JSON object', 'metadata');
+SELECT throws_ok('SELECT immutable.append(''tap_data.ledger'', ''s'', ''t'', schema_version => 0)', '22023', 'schema_version must be 1 or more', 'schema_version');
+SELECT throws_ok('SELECT immutable.append(''tap_data.ledger'', ''s'', ''t'', expected_version => -1)', '22023', 'expected_version -1 has no meaning', 'expected_version -1');
+SELECT throws_ok('SELECT immutable.create_log(''tap_data.x'', 1025)', '22023', 'partitions must be between 0 and 1024', 'partitions');
+SELECT throws_ok('SELECT immutable.read_stream(''tap_data.ledger'', ''s'', 0)', '22023', 'from_version must be 1 or more', 'from_version');
+SELECT throws_ok('SELECT immutable.read_stream(''tap_data.ledger'', ''s'', max_events => -1)', '22023', 'max_events must not be negative', 'max_events');
+SELECT throws_ok('SELECT immutable.replay(''tap_data.ledger'', ''s'', 0::bigint, ''tap_data.counts'', -1)', '22023', 'upto_version must not be negative', 'upto_version');
+SELECT throws_ok('SELECT immutable.replay(''tap_data.ledger'', ''s'', 0::bigint, ''tap_data.careless'')', '22023',
+	'function tap_data.careless(bigint,immutable.event) cannot be a reducer', 'a VOLATILE reducer');
+SELECT throws_ok('SET immutable.context = ''[]''', '22023', 'invalid value for parameter "immutable.context": "[]"', 'immutable.context');
+
+-- 42804: a reducer of other types
+SELECT throws_ok('SELECT immutable.replay(''tap_data.ledger'', ''s'', 0, ''tap_data.counts'')', '42804',
+	'function tap_data.counts(bigint,immutable.event) cannot be the reducer here', 'a reducer of another state');
+
+-- 42809: not a log, or not a table to protect
+SELECT throws_ok('SELECT immutable.append(''tap_data.audit'', ''s'', ''t'')', '42809', '"audit" is not a log', 'append to a table');
+SELECT throws_ok('SELECT immutable.stream_version(''tap_data.wide_p0'', ''s'')', '42809', '"wide_p0" is not a log', 'read a leaf');
+SELECT throws_ok('SELECT immutable.replay(''tap_data.seen'', ''s'', 0::bigint, ''tap_data.counts'')', '42809', '"seen" is not a log', 'replay a view');
+SELECT throws_ok('SELECT immutable.protect(''tap_data.seen'')', '42809', 'cannot protect "seen"', 'protect a view');
+RESET ROLE;
+SELECT throws_ok('SELECT immutable.unprotect(''tap_data.bare'')', '42809', 'table "bare" is not protected', 'unprotect what is not protected');
+SELECT throws_ok('SELECT immutable.drop_log(''tap_data.bare'')', '42809', '"bare" is not a log', 'drop_log of a table');
+SELECT throws_ok('SELECT immutable.drop_log(''tap_data.ledger'')', '23001', 'log "ledger" holds events', 'drop_log of a log with events');
+
+-- 42501: privilege
+SET ROLE tap_other;
+SELECT throws_ok('SELECT immutable.append(''tap_data.ledger'', ''s'', ''t'')', '42501', 'permission denied for table ledger', 'append without INSERT');
+SELECT throws_ok('SELECT immutable.read_stream(''tap_data.ledger'', ''s'')', '42501', 'permission denied for table ledger', 'read without SELECT');
+SELECT throws_ok('SELECT immutable.replay(''tap_data.ledger'', ''s'', 0::bigint, ''tap_data.counts'')', '42501', 'permission denied for table ledger', 'replay without SELECT');
+SELECT throws_ok('SELECT immutable.protect(''tap_data.audit'')', '42501', 'must be owner of table audit', 'protect the table of another');
+SELECT throws_ok('SELECT immutable.unprotect(''tap_data.audit'')', '42501', 'permission denied for function unprotect', 'unprotect without EXECUTE');
+SELECT throws_ok('SELECT immutable.drop_log(''tap_data.ledger'', true)', '42501', 'permission denied for function drop_log', 'drop_log without EXECUTE');
+SELECT throws_ok('SELECT immutable.create_log(''tap_data.mine'')', '42501', 'permission denied for schema tap_data', 'create_log without CREATE');
+
+-- 55000: guards are missing
+SET ROLE tap_owner;
+DROP TRIGGER immutable_guard_row ON tap_data.ledger;
+SELECT throws_ok('SELECT immutable.append(''tap_data.ledger'', ''s'', ''t'')', '55000', 'log "ledger" is unfit for appends', 'append without a guard');
+DO $$ BEGIN PERFORM immutable.protect('tap_data.ledger'); END $$;
+SELECT lives_ok('SELECT immutable.append(''tap_data.ledger'', ''s'', ''t'')', 'append with its guard again');
+
+RESET ROLE;
+SELECT * FROM finish();
+ROLLBACK;

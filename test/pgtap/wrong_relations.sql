@@ -1,0 +1,104 @@
+-- Every kind of relation for every argument that names one.
+\set QUIET on
+SET client_min_messages = warning;
+BEGIN;
+CREATE EXTENSION IF NOT EXISTS immutable_events;
+CREATE EXTENSION IF NOT EXISTS pgtap;
+SELECT plan(7);
+
+CREATE SCHEMA tap_relations;
+SET LOCAL search_path = tap_relations, public;
+CREATE FUNCTION counts(state bigint, e immutable.event) RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT state + 1';
+DO $$ BEGIN
+	PERFORM immutable.create_log('ledger');
+	PERFORM immutable.create_log('wide', 1);
+	PERFORM immutable.append('ledger', 's', 't');
+	PERFORM immutable.append('wide', 's', 't');
+END $$;
+CREATE TABLE plain (stream text, version bigint);
+CREATE TABLE same_columns (LIKE ledger INCLUDING ALL);
+CREATE UNLOGGED TABLE unlogged (n integer);
+CREATE TEMP TABLE temporary (n integer);
+CREATE TABLE parted (n integer, t text) PARTITION BY RANGE (n);
+CREATE TABLE parted_leaf PARTITION OF parted FOR VALUES FROM (0) TO (10);
+CREATE INDEX parted_index ON parted (n);
+CREATE VIEW view AS SELECT * FROM ledger;
+CREATE MATERIALIZED VIEW matview AS SELECT * FROM ledger;
+CREATE SEQUENCE sequence;
+CREATE TYPE composite AS (n integer);
+CREATE FOREIGN DATA WRAPPER tap_wrapper;
+CREATE SERVER tap_server FOREIGN DATA WRAPPER tap_wrapper;
+CREATE FOREIGN TABLE foreign_table (n integer) SERVER tap_server;
+CREATE TABLE typed OF immutable.event;
+CREATE TABLE typed_list OF immutable.event PARTITION BY LIST (stream);
+CREATE TABLE typed_hash OF immutable.event PARTITION BY HASH (stream);
+CREATE TABLE typed_hash_half PARTITION OF typed_hash FOR VALUES WITH (MODULUS 2, REMAINDER 0);
+CREATE TEMP TABLE typed_temporary OF immutable.event;
+
+CREATE TEMP TABLE relation AS
+SELECT name, CASE name WHEN 'toast' THEN (SELECT reltoastrelid FROM pg_class WHERE oid = 'ledger'::regclass) ELSE to_regclass(name)::oid END AS oid
+FROM unnest(ARRAY['plain', 'same_columns', 'unlogged', 'temporary', 'parted', 'parted_leaf', 'parted_index', 'view', 'matview', 'sequence',
+	'composite', 'foreign_table', 'ledger_pkey', 'ledger_position_seq', 'wide_p0', 'wide_pkey', 'pg_class', 'pg_class_oid_index',
+	'immutable.protected_tables', 'immutable.guard_changes', 'information_schema.tables', 'toast', 'nothing']) name;
+UPDATE relation SET oid = 1 WHERE name = 'nothing';
+
+CREATE FUNCTION pg_temp.outcome(query text) RETURNS text LANGUAGE plpgsql AS $$
+BEGIN
+	EXECUTE query;
+	RAISE EXCEPTION USING ERRCODE = 'ZZ000';
+EXCEPTION
+	WHEN SQLSTATE 'ZZ000' THEN
+		RETURN 'ok';
+	WHEN OTHERS THEN
+		RETURN sqlstate;
+END $$;
+
+SELECT is_empty('SELECT name FROM relation WHERE oid IS NULL', 'this file has made them all');
+
+-- functions of logs
+CREATE TEMP TABLE of_logs AS
+SELECT r.name, f.function, pg_temp.outcome(format(f.function, r.oid)) AS outcome
+FROM relation r, (VALUES
+	($$SELECT immutable.append(%s, 's', 't')$$),
+	($$SELECT immutable.stream_version(%s, 's')$$),
+	($$SELECT immutable.read_stream(%s, 's')$$),
+	($$SELECT immutable.replay(%s, 's', 0::bigint, 'counts')$$),
+	($$SELECT immutable.drop_log(%s, true)$$)) f(function);
+SELECT is_empty(
+	$$SELECT * FROM of_logs WHERE outcome <> CASE name WHEN 'nothing' THEN '42P01' ELSE '42809' END$$,
+	'what is no log is refused with 42809 by every function of logs');
+
+-- tables OF immutable.event that create_log has not made
+SELECT is_empty(
+	$$SELECT r, f, pg_temp.outcome(format(f, r)) FROM unnest(ARRAY['typed', 'typed_list', 'typed_hash', 'typed_temporary']) r, (VALUES
+		($q$SELECT immutable.append('%s', 's', 't')$q$),
+		($q$SELECT immutable.append('%s', 'stream 2', 't')$q$),
+		($q$SELECT immutable.stream_version('%s', 's')$q$),
+		($q$SELECT immutable.read_stream('%s', 's')$q$),
+		($q$SELECT immutable.replay('%s', 's', 0::bigint, 'counts')$q$)) c(f)
+	WHERE pg_temp.outcome(format(f, r)) <> '55000'$$,
+	'a typed table without indexes, guards or partitions is unfit: 55000');
+
+-- protect and unprotect
+SELECT bag_eq(
+	$$SELECT name, pg_temp.outcome(format('SELECT immutable.protect(%s)', oid)) FROM relation$$,
+	$$VALUES ('plain', 'ok'), ('same_columns', 'ok'), ('unlogged', '42809'), ('temporary', '42809'), ('parted', 'ok'), ('parted_leaf', 'ok'),
+	('parted_index', '42809'), ('view', '42809'), ('matview', '42809'), ('sequence', '42809'), ('composite', '42809'), ('foreign_table', '42809'),
+	('ledger_pkey', '42809'), ('ledger_position_seq', '42809'), ('wide_p0', 'ok'), ('wide_pkey', '42809'), ('pg_class', '42501'),
+	('pg_class_oid_index', '42809'), ('immutable.protected_tables', '42809'), ('immutable.guard_changes', 'ok'),
+	('information_schema.tables', '42809'), ('toast', '42809'), ('nothing', '42P01')$$,
+	'protect takes ordinary and partitioned tables');
+SELECT is_empty(
+	$$SELECT name, o FROM (SELECT name, pg_temp.outcome(format('SELECT immutable.unprotect(%s)', oid)) AS o FROM relation) u
+	WHERE o <> CASE name WHEN 'nothing' THEN '42P01' WHEN 'wide_p0' THEN '23001' WHEN 'immutable.guard_changes' THEN 'ok' ELSE '42809' END$$,
+	'unprotect takes what is protected');
+SELECT is_empty(
+	$$SELECT name, immutable._guard_problem(oid) FROM relation WHERE pg_temp.outcome(format('SELECT immutable._guard_problem(%s)', oid)) <> 'ok'$$,
+	'_guard_problem answers for anything');
+SELECT results_eq(
+	$$SELECT relation::text FROM immutable.protected_tables WHERE relation IN (SELECT oid FROM relation) OR relation::text LIKE 'typed%' ORDER BY relation::text COLLATE "C"$$,
+	$$VALUES ('immutable.guard_changes'), ('typed'), ('typed_hash'), ('typed_list'), ('typed_temporary'), ('wide_p0')$$,
+	'protected_tables lists the guarded, and every log');
+
+SELECT * FROM finish();
+ROLLBACK;
