@@ -4,12 +4,15 @@
 #   DATE TIME ACTION PACKAGE:ARCHITECTURE INSTALLED-VERSION AVAILABLE-VERSION
 #   DATE TIME startup|conffile ...                      concerns no package
 #
+# While a system is bootstrapped, PACKAGE may stand without its architecture: it
+# is the machine's own then, given as `native`.
+#
 # A row without a stream is a line that is no event; its type says why. A line
 # that has none of these shapes, perhaps cut by a crash, is "unreadable".
 
 BEGIN {
 	OFS = "\t"
-	package = "^[A-Za-z0-9][A-Za-z0-9+._-]*:[a-z0-9-]+$"
+	package = "^[A-Za-z0-9][A-Za-z0-9+._-]*(:[a-z0-9-]+)?$"
 	version = "^([A-Za-z0-9.+:~_-]+|<.*>)$"     # <none>, in dpkg's language
 	action = "^(install|upgrade|remove|purge|configure|trigproc|disappear)$"
 }
@@ -18,8 +21,8 @@ function no_event(why) {
 	print NR, "\\N", why, "\\N"
 }
 
-function event(stream, type, fields) {
-	print NR, stream, type, "{" pair("at", $1 "T" $2) fields "}"
+function event(name, type, fields) {
+	print NR, (name ~ /:/ ? name : name ":" native), type, "{" pair("at", $1 "T" $2) fields "}"
 }
 
 function pair(name, value) {
