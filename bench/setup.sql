@@ -1,9 +1,9 @@
--- What the benchmarks run: one function a contender, called with a round.
+-- What the benchmarks run: one function a contender.
 CREATE EXTENSION immutable_events;
 CREATE SCHEMA bench;
 
 -- Milliseconds that a contender takes; it may prepare before the clock starts.
-CREATE FUNCTION bench.ms(contender text, round integer) RETURNS numeric
+CREATE FUNCTION bench.ms(contender text) RETURNS numeric
 LANGUAGE plpgsql AS $$
 DECLARE
 	started timestamptz;

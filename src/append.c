@@ -20,6 +20,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/typcache.h"
 #include "utils/uuid.h"
 
 /* What append answers: immutable.appended. */
@@ -309,22 +310,16 @@ place(const IeTarget *target, IeEvent *event, const IeHead *head)
 static Datum
 to_record(FunctionCallInfo fcinfo, Appended result)
 {
+	Oid			type = get_func_rettype(fcinfo->flinfo->fn_oid);
+	TupleDesc	columns = lookup_rowtype_tupdesc(type, -1);
 	Datum		values[3];
 	bool		nulls[3] = {false, false, false};
-	TupleDesc	columns = fcinfo->flinfo->fn_extra;
+	Datum		record;
 
-	if (columns == NULL)
-	{
-		MemoryContext caller = MemoryContextSwitchTo(fcinfo->flinfo->fn_mcxt);
-
-		if (get_call_result_type(fcinfo, NULL, &columns) != TYPEFUNC_COMPOSITE)
-			elog(ERROR, "unexpected result type");
-		columns = BlessTupleDesc(CreateTupleDescCopy(columns));
-		fcinfo->flinfo->fn_extra = columns;
-		MemoryContextSwitchTo(caller);
-	}
 	values[0] = Int64GetDatum(result.version);
 	values[1] = Int64GetDatum(result.position);
 	values[2] = Int32GetDatum(result.written);
-	return HeapTupleGetDatum(heap_form_tuple(columns, values, nulls));
+	record = HeapTupleGetDatum(heap_form_tuple(columns, values, nulls));
+	ReleaseTupleDesc(columns);
+	return record;
 }

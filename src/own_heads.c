@@ -32,14 +32,25 @@ typedef struct OwnHead
 	IeHead		head;
 } OwnHead;
 
+/* The newest one; many transactions append to one stream only. */
+static OwnHead latest;
+static char latest_stream[IE_MAX_STREAM_BYTES];
+static bool any = false;
+
+/* The others. */
 static MemoryContext context = NULL;
 static HTAB *heads = NULL;
+
 static uint64 changes_seen;
 static uint64 rows_seen;
 
 static OwnHeadKey make_key(const IeTarget *target, const text *stream);
+static bool is_named(const OwnHead *own, const OwnHeadKey *key,
+					 const text *stream);
+static void keep_latest(void);
 static uint32 hash_key(const void *key, Size size);
 static void create_table(void);
+static void begin(void);
 static bool is_stale(void);
 static void transaction_event(XactEvent event, void *arg);
 static void subtransaction_event(SubXactEvent event, SubTransactionId mine,
@@ -50,19 +61,16 @@ bool
 ie_own_head(const IeTarget *target, const text *stream, IeHead *head)
 {
 	OwnHeadKey	key;
-	OwnHead    *own;
+	OwnHead    *own = &latest;
 
-	if (heads == NULL)
-		return false;
-	if (is_stale())
-	{
+	if (any && is_stale())
 		ie_forget_own_heads();
+	if (!any)
 		return false;
-	}
 	key = make_key(target, stream);
-	own = hash_search(heads, &key, HASH_FIND, NULL);
-	if (own == NULL ||
-		memcmp(own->stream, VARDATA_ANY(stream), key.stream_length) != 0)
+	if (!is_named(own, &key, stream))
+		own = heads == NULL ? NULL : hash_search(heads, &key, HASH_FIND, NULL);
+	if (own == NULL || !is_named(own, &key, stream))
 		return false;
 	*head = own->head;
 	return true;
@@ -74,19 +82,18 @@ ie_note_own_head(const IeTarget *target, const text *stream,
 				 const IeHead *head)
 {
 	OwnHeadKey	key = make_key(target, stream);
-	OwnHead    *own;
-	bool		found;
 
-	if (heads != NULL &&
-		(is_stale() || hash_get_num_entries(heads) >= MAX_OWN_HEADS))
+	if (any && (is_stale() || (heads != NULL &&
+							   hash_get_num_entries(heads) >= MAX_OWN_HEADS)))
 		ie_forget_own_heads();
-	if (heads == NULL)
-		create_table();
-	own = hash_search(heads, &key, HASH_ENTER, &found);
-	if (!found)
-		own->stream = MemoryContextAlloc(context, key.stream_length);
-	memcpy(own->stream, VARDATA_ANY(stream), key.stream_length);
-	own->head = *head;
+	if (!any)
+		begin();
+	else if (!is_named(&latest, &key, stream))
+		keep_latest();
+	latest.key = key;
+	latest.stream = latest_stream;
+	memcpy(latest_stream, VARDATA_ANY(stream), key.stream_length);
+	latest.head = *head;
 }
 
 /* A stream is known by its log, the length of its name, and a hash. */
@@ -102,6 +109,30 @@ make_key(const IeTarget *target, const text *stream)
 	return key;
 }
 
+/* Is this the head of that very stream? */
+static bool
+is_named(const OwnHead *own, const OwnHeadKey *key, const text *stream)
+{
+	return memcmp(&own->key, key, sizeof(*key)) == 0 &&
+		memcmp(own->stream, VARDATA_ANY(stream), key->stream_length) == 0;
+}
+
+/* Put the latest head to the others, before another stream takes its place. */
+static void
+keep_latest(void)
+{
+	OwnHead    *own;
+	bool		found;
+
+	if (heads == NULL)
+		create_table();
+	own = hash_search(heads, &latest.key, HASH_ENTER, &found);
+	if (!found)
+		own->stream = MemoryContextAlloc(context, latest.key.stream_length);
+	memcpy(own->stream, latest_stream, latest.key.stream_length);
+	own->head = latest.head;
+}
+
 /* The hash of a key is the hash of the stream in it. */
 static uint32
 hash_key(const void *key, Size size pg_attribute_unused())
@@ -109,13 +140,26 @@ hash_key(const void *key, Size size pg_attribute_unused())
 	return (uint32) ((const OwnHeadKey *) key)->stream_hash;
 }
 
-/* Begin to remember, until the transaction ends. */
+/* Make room for more than one head, until the transaction ends. */
 static void
 create_table(void)
 {
-	static bool registered = false;
 	HASHCTL		ctl = {.keysize = sizeof(OwnHeadKey),
 	.entrysize = sizeof(OwnHead), .hash = hash_key};
+
+	context = AllocSetContextCreate(TopTransactionContext,
+									"immutable_events own heads",
+									ALLOCSET_DEFAULT_SIZES);
+	ctl.hcxt = context;
+	heads = hash_create("immutable_events own heads", 64, &ctl,
+						HASH_ELEM | HASH_FUNCTION | HASH_CONTEXT);
+}
+
+/* Begin to remember. */
+static void
+begin(void)
+{
+	static bool registered = false;
 
 	if (!registered)
 	{
@@ -123,14 +167,9 @@ create_table(void)
 		RegisterSubXactCallback(subtransaction_event, NULL);
 		registered = true;
 	}
-	context = AllocSetContextCreate(TopTransactionContext,
-									"immutable_events own heads",
-									ALLOCSET_DEFAULT_SIZES);
-	ctl.hcxt = context;
-	heads = hash_create("immutable_events own heads", 64, &ctl,
-						HASH_ELEM | HASH_FUNCTION | HASH_CONTEXT);
 	changes_seen = ie_log_changes();
 	rows_seen = ie_other_rows();
+	any = true;
 }
 
 /* Did a log change, or a row come into one from elsewhere? */
@@ -144,6 +183,7 @@ is_stale(void)
 void
 ie_forget_own_heads(void)
 {
+	any = false;
 	if (heads == NULL)
 		return;
 	heads = NULL;
@@ -155,6 +195,7 @@ static void
 transaction_event(XactEvent event pg_attribute_unused(),
 				  void *arg pg_attribute_unused())
 {
+	any = false;
 	heads = NULL;
 }
 
