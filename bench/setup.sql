@@ -78,6 +78,21 @@ BEGIN
 END
 $$;
 
+-- Append through the planner, beside the direct path.
+SELECT immutable.create_log('plain_log'), immutable.create_log('partitioned_log', partitions => 8);
+CREATE FUNCTION bench.append_to(log regclass) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+	FOR i IN 1..50000 LOOP
+		PERFORM immutable.append(log, 'stream-' || i % 1000, 'deposited', '{"amount": 10}');
+	END LOOP;
+END
+$$;
+CREATE FUNCTION bench.append_plain() RETURNS void LANGUAGE sql AS
+$$ SELECT bench.append_to('plain_log') $$;
+CREATE FUNCTION bench.append_partitioned() RETURNS void LANGUAGE sql AS
+$$ SELECT bench.append_to('partitioned_log') $$;
+
 -- Guard: the same rows into a protected and an unprotected table.
 CREATE TABLE bench.plain (id bigserial PRIMARY KEY, note text);
 CREATE TABLE bench.protected (id bigserial PRIMARY KEY, note text);
