@@ -93,14 +93,10 @@ ie_metadata(Jsonb *given)
 											  JsonbPGetDatum(given)));
 }
 
-/* Lay an event out as a row of its log. */
+/* Lay an event out as the columns of its log; none is NULL. */
 void
-ie_event_to_slot(const IeEvent *event, TupleTableSlot *slot)
+ie_event_values(const IeEvent *event, Datum *values)
 {
-	Datum	   *values = slot->tts_values;
-
-	ExecClearTuple(slot);
-	memset(slot->tts_isnull, false, IE_NCOLUMNS * sizeof(bool));
 	values[IE_POSITION - 1] = Int64GetDatum(event->position);
 	values[IE_RECORDED_AT - 1] = TimestampTzGetDatum(event->recorded_at);
 	values[IE_VERSION - 1] = Int64GetDatum(event->version);
@@ -110,7 +106,6 @@ ie_event_to_slot(const IeEvent *event, TupleTableSlot *slot)
 	values[IE_TYPE - 1] = PointerGetDatum(event->type);
 	values[IE_DATA - 1] = JsonbPGetDatum(event->data);
 	values[IE_METADATA - 1] = JsonbPGetDatum(event->metadata);
-	ExecStoreVirtualTuple(slot);
 }
 
 /* Take an event from a row of its log; NULLs are refused as the table would. */
@@ -144,20 +139,17 @@ ie_event_from_slot(TupleTableSlot *slot, IeEvent *event)
  * content is not compared: a trigger may fill in data.
  */
 const char *
-ie_difference(const IeEvent *event, TupleTableSlot *slot)
+ie_difference(const IeEvent *event, const IeEvent *row)
 {
-	IeEvent		row;
-
-	ie_event_from_slot(slot, &row);
-	if (row.position != event->position)
+	if (row->position != event->position)
 		return "position";
-	if (row.recorded_at != event->recorded_at)
+	if (row->recorded_at != event->recorded_at)
 		return "recorded_at";
-	if (row.version != event->version)
+	if (row->version != event->version)
 		return "version";
-	if (memcmp(row.id->data, event->id->data, UUID_LEN) != 0)
+	if (memcmp(row->id->data, event->id->data, UUID_LEN) != 0)
 		return "id";
-	if (!ie_same_text(row.stream, event->stream))
+	if (!ie_same_text(row->stream, event->stream))
 		return "stream";
 	return NULL;
 }

@@ -93,13 +93,16 @@ static bool
 is_admitted(TriggerData *trigdata)
 {
 	Oid			relid = RelationGetRelid(trigdata->tg_relation);
+	IeEvent		row;
 
 	if (admitted.event == NULL)
 		return false;
 	if (!TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
 		return relid == admitted.log;
-	if (relid != admitted.leaf ||
-		ie_difference(admitted.event, trigdata->tg_trigslot) != NULL)
+	if (relid != admitted.leaf)
+		return false;
+	ie_event_from_slot(trigdata->tg_trigslot, &row);
+	if (ie_difference(admitted.event, &row) != NULL)
 		return false;
 	admitted.event = NULL;
 	return true;

@@ -116,8 +116,8 @@ ie_stored_difference(const IeTarget *target, const IeEvent *event)
 	{
 		IeEvent		row;
 
-		difference = ie_difference(event, probe.slot);
 		ie_event_from_slot(probe.slot, &row);
+		difference = ie_difference(event, &row);
 		ie_check_event(&row);
 	}
 	end_probe(&probe);

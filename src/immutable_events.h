@@ -79,9 +79,9 @@ typedef struct IeEvent
 extern void ie_check_stream(const text *stream);
 extern void ie_check_event(const IeEvent *event);
 extern Jsonb *ie_metadata(Jsonb *given);
-extern void ie_event_to_slot(const IeEvent *event, TupleTableSlot *slot);
-extern const char *ie_difference(const IeEvent *event, TupleTableSlot *slot);
+extern void ie_event_values(const IeEvent *event, Datum *values);
 extern void ie_event_from_slot(TupleTableSlot *slot, IeEvent *event);
+extern const char *ie_difference(const IeEvent *event, const IeEvent *row);
 extern bool ie_same_text(const text *a, const text *b);
 
 /* uuid.c: ids */

@@ -32,7 +32,8 @@ static void insert_announced(IeTarget *target, const IeEvent *event,
 							 bool plain);
 static void insert_with_triggers(IeTarget *target, const IeEvent *event);
 static void release(IeTarget *target, const IeEvent *event);
-static void begin_insert(DirectInsert *insert, const IeTarget *target);
+static void begin_insert(DirectInsert *insert, const IeTarget *target,
+						 const IeEvent *event);
 static List *insert_row(DirectInsert *insert);
 static void end_insert(DirectInsert *insert);
 static void check_untouched(const IeTarget *target, const IeEvent *event,
@@ -62,8 +63,7 @@ insert_bare(IeTarget *target, const IeEvent *event)
 {
 	DirectInsert insert;
 
-	begin_insert(&insert, target);
-	ie_event_to_slot(event, insert.slot);
+	begin_insert(&insert, target, event);
 	insert_row(&insert);
 	release(target, event);
 	end_insert(&insert);
@@ -98,8 +98,7 @@ insert_with_triggers(IeTarget *target, const IeEvent *event)
 	DirectInsert insert;
 	List	   *recheck;
 
-	begin_insert(&insert, target);
-	ie_event_to_slot(event, insert.slot);
+	begin_insert(&insert, target, event);
 	AfterTriggerBeginQuery();
 	insert.capture = MakeTransitionCaptureState(target->rel->trigdesc,
 												RelationGetRelid(target->rel),
@@ -132,9 +131,10 @@ release(IeTarget *target, const IeEvent *event)
 	ie_unlock_stream(target, event->stream);
 }
 
-/* Open the indexes, and make a slot for the row. */
+/* Open the indexes, and put the event into a slot. */
 static void
-begin_insert(DirectInsert *insert, const IeTarget *target)
+begin_insert(DirectInsert *insert, const IeTarget *target,
+			 const IeEvent *event)
 {
 	EState	   *estate = CreateExecutorState();
 
@@ -149,6 +149,9 @@ begin_insert(DirectInsert *insert, const IeTarget *target)
 	estate->es_opened_result_relations = list_make1(insert->table);
 	insert->slot = table_slot_create(target->rel, &estate->es_tupleTable);
 	insert->slot->tts_tableOid = RelationGetRelid(target->rel);
+	ie_event_values(event, insert->slot->tts_values);
+	memset(insert->slot->tts_isnull, false, IE_NCOLUMNS * sizeof(bool));
+	ExecStoreVirtualTuple(insert->slot);
 }
 
 /* Check constraints, store the row, and index it. */
@@ -189,12 +192,13 @@ static void
 check_untouched(const IeTarget *target, const IeEvent *event,
 				TupleTableSlot *slot)
 {
-	const char *difference = ie_difference(event, slot);
 	IeEvent		row;
+	const char *difference;
 
+	ie_event_from_slot(slot, &row);
+	difference = ie_difference(event, &row);
 	if (difference != NULL)
 		refuse_trigger(target, "changed", difference);
-	ie_event_from_slot(slot, &row);
 	ie_check_event(&row);
 }
 
@@ -218,16 +222,7 @@ insert_by_plan(IeTarget *target, const IeEvent *event)
 	Datum		values[IE_NCOLUMNS];
 	int			result;
 
-	values[IE_POSITION - 1] = Int64GetDatum(event->position);
-	values[IE_RECORDED_AT - 1] = TimestampTzGetDatum(event->recorded_at);
-	values[IE_VERSION - 1] = Int64GetDatum(event->version);
-	values[IE_ID - 1] = UUIDPGetDatum(event->id);
-	values[IE_SCHEMA_VERSION - 1] = Int32GetDatum(event->schema_version);
-	values[IE_STREAM - 1] = PointerGetDatum(event->stream);
-	values[IE_TYPE - 1] = PointerGetDatum(event->type);
-	values[IE_DATA - 1] = JsonbPGetDatum(event->data);
-	values[IE_METADATA - 1] = JsonbPGetDatum(event->metadata);
-
+	ie_event_values(event, values);
 	SPI_connect();
 	result = SPI_execute_plan(insert_plan(target->root, target->log),
 							  values, NULL, false, 0);

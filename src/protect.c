@@ -68,7 +68,7 @@ ie_protect(PG_FUNCTION_ARGS)
 
 /*
  * Lock a table and everything below it; the caller must own all. The family
- * is a list of OIDs: ALTER TABLE refuses a relation that its caller has open.
+ * is a list of OIDs: DROP TRIGGER refuses a relation that its caller has open.
  */
 static List *
 lock_family(Oid target, LOCKMODE lockmode)
@@ -79,7 +79,7 @@ lock_family(Oid target, LOCKMODE lockmode)
 
 	ie_check_owner(rel);
 	relation_close(rel, AccessShareLock);
-	/* the target itself is for its finder to lock, and may be gone by now */
+	/* find_all_inheritors locks what is below, not the table itself */
 	relation_close(ie_open_relation(target, lockmode), NoLock);
 	family = find_all_inheritors(target, lockmode, NULL);
 	foreach(cell, family)

@@ -20,6 +20,7 @@ static void pass_state(IeReducer *reducer, const IeState *state);
 static void pass_item(IeReducer *reducer, NullableDatum item);
 static void check_order(IeReducer *reducer, IeState *state);
 static void fill_row(RowParam *row, HeapTupleHeader header);
+static HeapTuple point_at(RowParam *row, HeapTupleHeader header);
 static HeapTuple convert_item(IeReducer *reducer, HeapTupleHeader header);
 static void evaluate(IeReducer *reducer, IeState *state);
 static void store(const IeReducer *reducer, IeState *state, Datum value,
@@ -198,11 +199,18 @@ check_order(IeReducer *reducer, IeState *state)
 static void
 fill_row(RowParam *row, HeapTupleHeader header)
 {
+	ExecStoreHeapTuple(point_at(row, header), row->slot, false);
+}
+
+/* The tuple that begins with a header. */
+static HeapTuple
+point_at(RowParam *row, HeapTupleHeader header)
+{
 	row->tuple.t_len = HeapTupleHeaderGetDatumLength(header);
 	ItemPointerSetInvalid(&row->tuple.t_self);
 	row->tuple.t_tableOid = InvalidOid;
 	row->tuple.t_data = header;
-	ExecStoreHeapTuple(&row->tuple, row->slot, false);
+	return &row->tuple;
 }
 
 /* Match a row of another type to the declared one, column by name. */
@@ -211,27 +219,23 @@ convert_item(IeReducer *reducer, HeapTupleHeader header)
 {
 	Oid			type = HeapTupleHeaderGetTypeId(header);
 	int32		typmod = HeapTupleHeaderGetTypMod(header);
-	RowParam   *row = &reducer->item;
+	HeapTuple	tuple = point_at(&reducer->item, header);
 
 	if (type != reducer->item_type || typmod != reducer->item_typmod)
 	{
-		TupleDesc	from = lookup_rowtype_tupdesc_copy(type, typmod);
 		MemoryContext caller =
 		MemoryContextSwitchTo(GetMemoryChunkContext(reducer));
 
-		reducer->item_map = convert_tuples_by_name(CreateTupleDescCopy(from),
-												   row->columns);
+		reducer->item_map =
+			convert_tuples_by_name(lookup_rowtype_tupdesc_copy(type, typmod),
+								   reducer->item.columns);
 		reducer->item_type = type;
 		reducer->item_typmod = typmod;
 		MemoryContextSwitchTo(caller);
 	}
-	row->tuple.t_len = HeapTupleHeaderGetDatumLength(header);
-	ItemPointerSetInvalid(&row->tuple.t_self);
-	row->tuple.t_tableOid = InvalidOid;
-	row->tuple.t_data = header;
 	if (reducer->item_map == NULL)
-		return &row->tuple;
-	return execute_attr_map_tuple(&row->tuple, reducer->item_map);
+		return tuple;
+	return execute_attr_map_tuple(tuple, reducer->item_map);
 }
 
 /* Run the expression and keep what it returns. */
