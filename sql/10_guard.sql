@@ -50,3 +50,15 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'ie_unprotect';
 COMMENT ON FUNCTION immutable.unprotect(regclass, boolean) IS
 'make a protected table ordinary again; force for a log with events (22004, 23001, 42501, 42809)';
+
+CREATE FUNCTION immutable.seal_ownership(target regclass, owner name DEFAULT 'immutable_owner') RETURNS void
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'ie_seal_ownership';
+COMMENT ON FUNCTION immutable.seal_ownership(regclass, name) IS
+'give a protected table and its parts to a role without login, made if need be; the former owner keeps INSERT and SELECT (22004, 22023, 42501, 42809)';
+
+CREATE FUNCTION immutable._preloaded_by() RETURNS text
+LANGUAGE C STABLE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'ie_preloaded_by';
+COMMENT ON FUNCTION immutable._preloaded_by() IS
+'the setting that preloads the library into this session; NULL when none does';

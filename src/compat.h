@@ -7,6 +7,7 @@
 #define IMMUTABLE_EVENTS_COMPAT_H
 
 #include "access/genam.h"
+#include "access/transam.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_proc.h"
 #include "executor/executor.h"
@@ -92,6 +93,38 @@ ie_check_privileges(Relation rel, AclMode mode, Bitmapset *columns)
 		rte->selectedCols = columns;
 	ExecCheckRTPerms(list_make1(rte), true);
 #endif
+}
+
+/* ExecutorCheckPerms_hook: its parameters, and what of them lists accesses. */
+#if PG_VERSION_NUM >= 160000
+#define IE_PERMISSIONS_PARAMETERS List *range, List *accesses, bool raise
+#define IE_PERMISSIONS_ARGUMENTS range, accesses, raise
+#define IE_PERMISSIONS_LIST accesses
+typedef RTEPermissionInfo IeAccess;
+#else
+#define IE_PERMISSIONS_PARAMETERS List *range, bool raise
+#define IE_PERMISSIONS_ARGUMENTS range, raise
+#define IE_PERMISSIONS_LIST range
+typedef RangeTblEntry IeAccess;
+#endif
+
+/* The system catalogs that a query writes to. */
+static inline List *
+ie_written_catalogs(List *accesses)
+{
+	List	   *catalogs = NIL;
+	ListCell   *cell;
+
+	foreach(cell, accesses)
+	{
+		IeAccess   *access = lfirst(cell);
+
+		if (access->relid != InvalidOid &&
+			access->relid < (Oid) FirstUnpinnedObjectId &&
+			(access->requiredPerms & (ACL_INSERT | ACL_UPDATE | ACL_DELETE)) != 0)
+			catalogs = lappend_oid(catalogs, access->relid);
+	}
+	return catalogs;
 }
 
 /* Insert the index entries of a new row. */

@@ -7,14 +7,15 @@
  */
 #include "immutable_events.h"
 
-#include "access/relation.h"
-#include "catalog/namespace.h"
+#include "access/htup_details.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 
 /* Record that somebody did something to a relation's guards. */
 void
@@ -54,15 +55,17 @@ ie_record_change(Relation rel, const char *action)
 					ie_qualified_name(rel), GetUserNameFromId(user, false))));
 }
 
-/* Who owns the extension's own table, and so the extension. */
+/* Who owns the guard function, and so the extension. */
 Oid
 ie_extension_owner(void)
 {
-	Oid			schema = get_namespace_oid("immutable", false);
-	Oid			table = get_relname_relid("guard_changes", schema);
-	Relation	rel = ie_open_relation(table, AccessShareLock);
-	Oid			owner = rel->rd_rel->relowner;
+	HeapTuple	tuple = SearchSysCache1(PROCOID,
+										ObjectIdGetDatum(ie_guard_function()));
+	Oid			owner;
 
-	relation_close(rel, AccessShareLock);
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function immutable._guard");
+	owner = ((Form_pg_proc) GETSTRUCT(tuple))->proowner;
+	ReleaseSysCache(tuple);
 	return owner;
 }

@@ -18,6 +18,9 @@
 #include "utils/timestamp.h"
 #include "utils/uuid.h"
 
+#define IE_EXTENSION	"immutable_events"
+#define IE_SCHEMA		"immutable"
+
 /* module.c: settings */
 
 extern Jsonb *ie_context;		/* immutable.context, or NULL */
@@ -28,12 +31,17 @@ extern bool ie_import;			/* immutable.import */
 extern void ie_require_arg(FunctionCallInfo fcinfo, int argno,
 						   const char *name);
 
+/* execute.c: run a command as the caller, as if he had typed it */
+
+extern void ie_execute(const char *command);
+
 /* relation.c: what the catalogs say of a relation */
 
 extern Relation ie_open_relation(Oid relid, LOCKMODE lockmode);
 extern void ie_check_owner(Relation rel);
 extern Oid	ie_event_type(void);
 extern bool ie_is_log(Relation rel);
+extern bool ie_is_log_oid(Oid relid);
 extern bool ie_has_event_columns(Relation rel);
 extern Oid	ie_partition_root(Relation rel);
 extern Oid	ie_position_sequence(Oid log);
@@ -108,6 +116,20 @@ extern int16 ie_guard_events(Relation rel, bool row);
 extern const Trigger *ie_find_guard(Relation rel, bool row);
 extern const char *ie_guard_problem(Relation rel);
 
+/* protected.c: which tables are protected, asked of the catalogs */
+
+extern Oid	ie_extension(void);
+extern bool ie_is_member(Oid classid, Oid objid);
+extern bool ie_own_script(void);
+extern Oid	ie_guard_function(void);
+extern bool ie_is_protected(Oid relid);
+extern Oid	ie_guarded_by(Oid trigger);
+extern bool ie_has_guard_named(Oid relid, const char *name);
+extern Oid	ie_some_protected_table(void);
+extern void ie_release(Oid trigger);
+extern bool ie_is_releasing(void);
+extern void ie_refuse(Oid relid, const char *verb, const char *reason);
+
 /* import.c: rows the owner brings into a log by INSERT or COPY */
 
 extern void ie_import_begin(Relation rel);
@@ -117,6 +139,39 @@ extern void ie_import_row(Relation rel, TupleTableSlot *slot);
 
 extern void ie_record_change(Relation rel, const char *action);
 extern Oid	ie_extension_owner(void);
+
+/* protect.c: put the guards on a table, and take them off */
+
+extern void ie_adopt(Oid relid);
+extern void ie_adopt_parts(Oid parent);
+
+/* guard_types.c: which protected tables hold values of a type */
+
+extern Oid	ie_protected_user(Oid type);
+extern void ie_check_type_change(Oid type);
+
+/* guard_alter.c: which forms of ALTER TABLE a protected table allows */
+
+extern void ie_check_alter_table(Oid relid, const AlterTableStmt *command);
+
+/* guard_command.c: what a command may not do, told from its parse tree */
+
+extern void ie_check_command(Node *command);
+extern void ie_check_alter(Oid relid, const AlterTableStmt *command);
+extern void ie_check_relation_rename(Oid relid, const RenameStmt *command);
+extern void ie_check_sequence(Oid sequence, const char *command);
+extern void ie_check_rule(Oid relid);
+extern void ie_check_extension_drop(void);
+
+/* guard_drop.c: what must not be dropped, by whatever command or cascade */
+
+extern void ie_watch_drops(void);
+extern bool ie_event_triggers_on(void);
+
+/* guard_hooks.c: what a preloaded library sees and event triggers do not */
+
+extern const char *ie_preloaded;	/* the setting that names us, or NULL */
+extern void ie_install_hooks(void);
 
 /* log.c: cached facts of a log */
 

@@ -21,7 +21,7 @@ static bool check_context(char **newval, void **extra, GucSource source);
 static void assign_context(const char *newval, void *extra);
 static Jsonb *parse_json(const char *text);
 
-/* Define the settings when the library is loaded. */
+/* Define the settings and install the hooks when the library is loaded. */
 void
 _PG_init(void)
 {
@@ -36,6 +36,7 @@ _PG_init(void)
 							 &ie_import, false, PGC_USERSET, 0,
 							 NULL, NULL, NULL);
 	MarkGUCPrefixReserved("immutable");
+	ie_install_hooks();
 }
 
 /* Accept an empty string or a JSON object, and keep it parsed. */

@@ -7,17 +7,21 @@
  */
 #include "immutable_events.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
 #include "access/relation.h"
+#include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
 #include "compat.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
-#include "nodes/makefuncs.h"
-#include "parser/parse_func.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -26,13 +30,14 @@ static List *lock_family(Oid target, LOCKMODE lockmode);
 static void check_protectable(Relation rel);
 static bool arm(Oid relid);
 static bool arm_trigger(Oid relid, bool row);
-static Oid	guard_function(void);
+static void check_new_part(Oid parent, Oid part);
+static Oid	protected_parent(Oid relid);
+static void check_whole(Oid target);
 static bool disarm(Oid target, bool force, const char *action);
 static bool disarm_member(Oid relid);
 static void check_force(List *family, bool force);
 static bool has_rows(Oid relid);
 static void record(Oid relid, const char *action);
-static void execute(const char *command);
 
 PG_FUNCTION_INFO_V1(ie_protect);
 PG_FUNCTION_INFO_V1(ie_unprotect);
@@ -161,20 +166,81 @@ arm_trigger(Oid relid, bool row)
 	SetUserIdAndSecContext(ie_extension_owner(),
 						   security | SECURITY_LOCAL_USERID_CHANGE);
 	CreateTriggerFiringOn(create, NULL, relid, InvalidOid, InvalidOid,
-						  InvalidOid, guard_function(), InvalidOid, NULL,
+						  InvalidOid, ie_guard_function(), InvalidOid, NULL,
 						  false, false, TRIGGER_FIRES_ALWAYS);
 	SetUserIdAndSecContext(user, security);
 	CommandCounterIncrement();
 	return true;
 }
 
-/* The OID of immutable._guard(). */
-static Oid
-guard_function(void)
+/* Guard a table that has become a part of a protected one. */
+void
+ie_adopt(Oid relid)
 {
-	return LookupFuncName(list_make2(makeString("immutable"),
-									 makeString("_guard")),
-						  0, NULL, false);
+	Oid			parent = protected_parent(relid);
+	List	   *family;
+	ListCell   *cell;
+
+	if (!OidIsValid(parent))
+		return;
+	if (!get_rel_relispartition(relid))
+		ie_refuse(parent, "inherit from", "INHERITS");
+	family = find_all_inheritors(relid, ShareRowExclusiveLock, NULL);
+	foreach(cell, family)
+		check_new_part(parent, lfirst_oid(cell));
+	foreach(cell, family)
+		arm(lfirst_oid(cell));
+}
+
+/* What is attached to a log must be empty: its rows were not appended. */
+static void
+check_new_part(Oid parent, Oid part)
+{
+	Relation	rel = relation_open(part, NoLock);
+	bool		armed = ie_guard_problem(rel) == NULL;
+
+	check_protectable(rel);
+	relation_close(rel, NoLock);
+	if (!armed && ie_is_log_oid(parent) && has_rows(part))
+		ie_refuse(parent, "attach a table with rows to", "ATTACH PARTITION");
+}
+
+/* Guard whatever has become a part of a table. */
+void
+ie_adopt_parts(Oid parent)
+{
+	ListCell   *cell;
+
+	if (ie_is_protected(parent))
+		foreach(cell, find_inheritance_children(parent, NoLock))
+			ie_adopt(lfirst_oid(cell));
+}
+
+/* A protected table that the relation is a part or a child of. */
+static Oid
+protected_parent(Oid relid)
+{
+	Relation	catalog = table_open(InheritsRelationId, AccessShareLock);
+	Oid			parent = InvalidOid;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_inherits_inhrelid, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(relid));
+	scan = systable_beginscan(catalog, InheritsRelidSeqnoIndexId, true, NULL,
+							  1, &key);
+	while (!OidIsValid(parent) &&
+		   HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Oid			candidate = ((Form_pg_inherits) GETSTRUCT(tuple))->inhparent;
+
+		if (ie_is_protected(candidate))
+			parent = candidate;
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return parent;
 }
 
 /* Make a protected table an ordinary one again. */
@@ -208,7 +274,7 @@ ie_drop_log(PG_FUNCTION_ARGS)
 	name = ie_qualified_name(rel);
 	relation_close(rel, AccessShareLock);
 	disarm(PG_GETARG_OID(0), PG_GETARG_BOOL(1), "drop");
-	execute(psprintf("DROP TABLE %s", name));
+	ie_execute(psprintf("DROP TABLE %s", name));
 	PG_RETURN_VOID();
 }
 
@@ -220,6 +286,7 @@ disarm(Oid target, bool force, const char *action)
 	ListCell   *cell;
 	bool		changed = false;
 
+	check_whole(target);
 	check_force(family, force);
 	foreach(cell, family)
 		changed |= disarm_member(lfirst_oid(cell));
@@ -228,24 +295,43 @@ disarm(Oid target, bool force, const char *action)
 	return changed;
 }
 
+/* What the extension needs, or a part of something, is not given up alone. */
+static void
+check_whole(Oid target)
+{
+	Oid			parent = protected_parent(target);
+
+	if (ie_is_member(RelationRelationId, target) && ie_is_protected(target))
+		ereport(ERROR,
+				(errcode(ERRCODE_RESTRICT_VIOLATION),
+				 errmsg("cannot unprotect \"%s\"", get_rel_name(target)),
+				 errdetail("It is the audit trail of the guards.")));
+	if (OidIsValid(parent))
+		ereport(ERROR,
+				(errcode(ERRCODE_RESTRICT_VIOLATION),
+				 errmsg("cannot unprotect \"%s\"", get_rel_name(target)),
+				 errdetail("It is a part of immutable table \"%s\".", get_rel_name(parent)),
+				 errhint("Unprotect that table, and protect it again in the same transaction.")));
+}
+
 /* Drop every guard of one table; false when there is none. */
 static bool
 disarm_member(Oid relid)
 {
 	Relation	rel = relation_open(relid, NoLock);
-	char	   *table = ie_qualified_name(rel);
-	List	   *names = NIL;
+	List	   *guards = NIL;
 	ListCell   *cell;
 	int			i;
 
 	for (i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
-		if (ie_is_guard(rel->trigdesc->triggers[i].tgfoid))
-			names = lappend(names, pstrdup(rel->trigdesc->triggers[i].tgname));
+		if (OidIsValid(ie_guarded_by(rel->trigdesc->triggers[i].tgoid)))
+			guards = lappend_oid(guards, rel->trigdesc->triggers[i].tgoid);
 	relation_close(rel, NoLock);
-	foreach(cell, names)
-		execute(psprintf("DROP TRIGGER %s ON %s",
-						 quote_identifier(lfirst(cell)), table));
-	return names != NIL;
+	foreach(cell, guards)
+		ie_release(lfirst_oid(cell));
+	if (guards != NIL)
+		CommandCounterIncrement();
+	return guards != NIL;
 }
 
 /* A log with rows is history: it is given up only on purpose. */
@@ -274,7 +360,9 @@ has_rows(Oid relid)
 	Relation	rel = relation_open(relid, NoLock);
 	bool		found = false;
 
-	if (rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
+	if (rel->rd_rel->relkind == RELKIND_FOREIGN_TABLE)
+		found = true;			/* nobody knows */
+	else if (rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE)
 	{
 		Snapshot	snapshot;
 		TupleTableSlot *slot = table_slot_create(rel, NULL);
@@ -301,17 +389,4 @@ record(Oid relid, const char *action)
 
 	ie_record_change(rel, action);
 	relation_close(rel, NoLock);
-}
-
-/* Run a command as the caller. */
-static void
-execute(const char *command)
-{
-	int			result;
-
-	SPI_connect();
-	result = SPI_execute(command, false, 0);
-	if (result < 0)
-		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(result));
-	SPI_finish();
 }

@@ -24,6 +24,8 @@
 #include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
+static Oid	type_of_table(Oid relid);
+
 /* Lock and open a relation that may be gone since its name was resolved. */
 Relation
 ie_open_relation(Oid relid, LOCKMODE lockmode)
@@ -51,7 +53,7 @@ ie_check_owner(Relation rel)
 Oid
 ie_event_type(void)
 {
-	Oid			schema = get_namespace_oid("immutable", false);
+	Oid			schema = get_namespace_oid(IE_SCHEMA, false);
 
 	return GetSysCacheOid2(TYPENAMENSP, Anum_pg_type_oid,
 						   CStringGetDatum("event"),
@@ -66,15 +68,35 @@ ie_is_log(Relation rel)
 	Oid			oftype = rel->rd_rel->reloftype;
 
 	if (root != RelationGetRelid(rel))
-	{
-		HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(root));
-
-		if (!HeapTupleIsValid(tuple))
-			return false;
-		oftype = ((Form_pg_class) GETSTRUCT(tuple))->reloftype;
-		ReleaseSysCache(tuple);
-	}
+		oftype = type_of_table(root);
 	return OidIsValid(oftype) && oftype == ie_event_type();
+}
+
+/* The same, of a relation that is not open, and may be gone. */
+bool
+ie_is_log_oid(Oid relid)
+{
+	List	   *ancestors = NIL;
+	Oid			oftype;
+
+	if (get_rel_relispartition(relid))
+		ancestors = get_partition_ancestors(relid);
+	oftype = type_of_table(ancestors == NIL ? relid : llast_oid(ancestors));
+	return OidIsValid(oftype) && oftype == ie_event_type();
+}
+
+/* The type that a table was made OF, or InvalidOid. */
+static Oid
+type_of_table(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	Oid			oftype;
+
+	if (!HeapTupleIsValid(tuple))
+		return InvalidOid;
+	oftype = ((Form_pg_class) GETSTRUCT(tuple))->reloftype;
+	ReleaseSysCache(tuple);
+	return oftype;
 }
 
 /*

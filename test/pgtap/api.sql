@@ -23,11 +23,13 @@ SELECT results_eq(
 	('create_log', 'name text, partitions integer DEFAULT 0, unique_ids boolean DEFAULT true', 'regclass'),
 	('drop_log', 'log regclass, force boolean DEFAULT false', 'void'),
 	('fold', 'initial anyelement, reducer regproc, VARIADIC items "any"', 'anyelement'),
+	('guard_report', 'target regclass DEFAULT NULL::regclass', 'TABLE(relation regclass, hole text, state text, detail text)'),
 	('protect', 'target regclass', 'void'),
 	('read_stream', 'log regclass, stream text, from_version bigint DEFAULT NULL::bigint, max_events bigint DEFAULT NULL::bigint, '
 		|| 'backward boolean DEFAULT false', 'SETOF immutable.event'),
 	('replay', 'log regclass, stream text, initial anyelement, reducer regproc, upto_version bigint DEFAULT NULL::bigint, '
 		|| 'as_of timestamp with time zone DEFAULT NULL::timestamp with time zone', 'anyelement'),
+	('seal_ownership', 'target regclass, owner name DEFAULT ''immutable_owner''::name', 'void'),
 	('stream_version', 'log regclass, stream text', 'bigint'),
 	('unprotect', 'target regclass, force boolean DEFAULT false', 'void')$$,
 	'the public functions and their signatures');
@@ -38,9 +40,11 @@ SELECT results_eq(
 	('create_log', 'f', 'v', false, 'u', 'sql'),
 	('drop_log', 'f', 'v', false, 'u', 'c'),
 	('fold', 'a', 'i', false, 'u', 'internal'),
+	('guard_report', 'f', 's', false, 'r', 'sql'),
 	('protect', 'f', 'v', false, 'u', 'c'),
 	('read_stream', 'f', 's', false, 's', 'c'),
 	('replay', 'f', 's', false, 'r', 'c'),
+	('seal_ownership', 'f', 'v', false, 'u', 'c'),
 	('stream_version', 'f', 's', false, 's', 'c'),
 	('unprotect', 'f', 'v', false, 'u', 'c')$$,
 	'what reads is STABLE, what writes is VOLATILE and PARALLEL UNSAFE; NULLs are judged by each function');
@@ -53,8 +57,8 @@ SELECT is_empty(
 -- privileges
 SELECT set_eq(
 	$$SELECT name FROM api WHERE NOT public$$,
-	ARRAY['_guard', 'unprotect', 'drop_log'],
-	'PUBLIC may execute all but the trigger function, unprotect and drop_log');
+	ARRAY['_guard', '_guard_ddl_start', '_guard_ddl_end', '_guard_rewrite', 'unprotect', 'drop_log'],
+	'PUBLIC may execute all but the trigger functions, unprotect and drop_log');
 SELECT ok(has_schema_privilege('public', 'immutable', 'USAGE') AND NOT has_schema_privilege('public', 'immutable', 'CREATE'),
 	'PUBLIC may use the schema and make nothing in it');
 SELECT results_eq(

@@ -4,7 +4,7 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS immutable_events;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(44);
+SELECT plan(45);
 
 -- what plan() made is used by every role below
 DO $$ BEGIN
@@ -98,6 +98,10 @@ SELECT throws_ok('SELECT immutable.drop_log(''tap_data.ledger'', true)', '42501'
 SELECT throws_ok('SELECT immutable.create_log(''tap_data.mine'')', '42501', 'permission denied for schema tap_data', 'create_log without CREATE');
 
 -- 55000: guards are missing
+SET ROLE tap_owner;
+SELECT throws_ok('DROP TRIGGER immutable_guard_row ON tap_data.ledger', '23001', 'cannot alter immutable table "ledger"', 'DROP TRIGGER of a guard');
+RESET ROLE;
+ALTER EVENT TRIGGER immutable_guard_ddl_start DISABLE;
 SET ROLE tap_owner;
 DROP TRIGGER immutable_guard_row ON tap_data.ledger;
 SELECT throws_ok('SELECT immutable.append(''tap_data.ledger'', ''s'', ''t'')', '55000', 'log "ledger" is unfit for appends', 'append without a guard');

@@ -17,7 +17,12 @@ WHERE tgrelid = 't'::regclass ORDER BY tgname;
 SELECT immutable.protect('"Odd ""Table.x"');
 UPDATE "Odd ""Table.x" SET n = 1;
 
--- protect puts right what somebody has put wrong
+-- protect puts right what somebody has put wrong, once a superuser let him
+RESET ROLE;
+ALTER EVENT TRIGGER immutable_guard_ddl_start DISABLE;
+ALTER EVENT TRIGGER immutable_guard_ddl_end DISABLE;
+ALTER EVENT TRIGGER immutable_guard_rewrite DISABLE;
+SET ROLE regress_protect;
 ALTER TABLE t DISABLE TRIGGER immutable_guard_row;
 SELECT relation, armed, problem FROM immutable.protected_tables WHERE relation = 't'::regclass;
 SELECT immutable.protect('t');
@@ -30,6 +35,11 @@ SELECT immutable.protect('t');
 SELECT relation, armed, problem FROM immutable.protected_tables WHERE relation = 't'::regclass;
 SELECT tgname, tgenabled FROM pg_trigger WHERE tgrelid = 't'::regclass ORDER BY tgname;
 UPDATE t SET n = 1;
+RESET ROLE;
+ALTER EVENT TRIGGER immutable_guard_ddl_start ENABLE ALWAYS;
+ALTER EVENT TRIGGER immutable_guard_ddl_end ENABLE ALWAYS;
+ALTER EVENT TRIGGER immutable_guard_rewrite ENABLE ALWAYS;
+SET ROLE regress_protect;
 
 -- what no trigger can keep is refused
 CREATE VIEW v AS SELECT 1 AS n;
@@ -129,6 +139,8 @@ CREATE TRIGGER mine AFTER INSERT ON t FOR EACH ROW EXECUTE FUNCTION immutable._g
 INSERT INTO t VALUES (1);
 \echo :SQLSTATE
 DROP TRIGGER mine ON t;
+\echo :SQLSTATE
+SELECT immutable.unprotect('t');
 
 REVOKE EXECUTE ON FUNCTION immutable.unprotect FROM regress_protect, regress_protect_other;
 SELECT immutable.unprotect('"Odd ""Table.x"');

@@ -1,0 +1,236 @@
+/*
+ * guard_alter.c: which forms of ALTER TABLE a protected table allows.
+ *
+ * What is not known to be harmless is refused, so a form that a later server
+ * invents is refused too. A log allows less than a plain protected table:
+ * append relies on its columns, constraints and defaults.
+ */
+#include "immutable_events.h"
+
+#include "catalog/namespace.h"
+#include "catalog/pg_inherits.h"
+#include "parser/parse_type.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+static void check_forms(Oid relid, const AlterTableStmt *command);
+static const char *refused_form(Oid relid, bool log, const AlterTableCmd *form);
+static const char *refused_trigger_form(Oid relid, const AlterTableCmd *form);
+static bool has_default(const ColumnDef *column);
+static const char *form_name(AlterTableType form);
+static void check_partner(const AlterTableCmd *form);
+static bool changes_row_type(const AlterTableStmt *command);
+
+/* Refuse an ALTER TABLE that reaches a protected table and may harm it. */
+void
+ie_check_alter_table(Oid relid, const AlterTableStmt *command)
+{
+	List	   *family = list_make1_oid(relid);
+	ListCell   *cell;
+
+	if (command->relation->inh && has_subclass(relid))
+		family = find_all_inheritors(relid, NoLock, NULL);
+	foreach(cell, family)
+		if (ie_is_protected(lfirst_oid(cell)))
+			check_forms(lfirst_oid(cell), command);
+	foreach(cell, command->cmds)
+		check_partner(lfirst(cell));
+	if (changes_row_type(command))
+		ie_check_type_change(get_rel_type_id(relid));
+}
+
+/* Refuse what one protected table does not allow. */
+static void
+check_forms(Oid relid, const AlterTableStmt *command)
+{
+	bool		log = ie_is_log_oid(relid);
+	ListCell   *cell;
+
+	foreach(cell, command->cmds)
+	{
+		const char *form = refused_form(relid, log, lfirst(cell));
+
+		if (form != NULL)
+			ie_refuse(relid, "alter", form);
+	}
+}
+
+/* The name of a form that is refused, or NULL when it is harmless. */
+static const char *
+refused_form(Oid relid, bool log, const AlterTableCmd *form)
+{
+	switch (form->subtype)
+	{
+			/* not the rows, nor what they mean, nor the guards */
+		case AT_SetNotNull:
+		case AT_SetStatistics:
+		case AT_SetOptions:
+		case AT_ResetOptions:
+		case AT_SetStorage:
+		case AT_SetCompression:
+		case AT_AddIndex:
+		case AT_AddConstraint:
+		case AT_AlterConstraint:
+		case AT_ValidateConstraint:
+		case AT_AddIndexConstraint:
+		case AT_ChangeOwner:
+		case AT_ClusterOn:
+		case AT_DropCluster:
+		case AT_SetLogged:
+		case AT_DropOids:
+		case AT_SetTableSpace:
+		case AT_SetRelOptions:
+		case AT_ResetRelOptions:
+		case AT_ReplicaIdentity:
+		case AT_EnableRowSecurity:
+		case AT_DisableRowSecurity:
+		case AT_ForceRowSecurity:
+		case AT_NoForceRowSecurity:
+		case AT_AttachPartition:	/* ie_adopt guards it */
+			return NULL;
+
+			/* only what later rows are like, which append relies on */
+		case AT_ColumnDefault:
+		case AT_DropNotNull:
+		case AT_DropExpression:
+		case AT_DropConstraint:
+		case AT_AddIdentity:
+		case AT_SetIdentity:
+		case AT_DropIdentity:
+			return log ? form_name(form->subtype) : NULL;
+
+		case AT_AddColumn:
+			return has_default((ColumnDef *) form->def)
+				? "ADD COLUMN with a default" : NULL;
+
+		case AT_EnableTrig:
+		case AT_EnableReplicaTrig:
+		case AT_DisableTrig:
+			return refused_trigger_form(relid, form);
+		case AT_EnableAlwaysTrig:	/* dumps emit it for a guard */
+			return NULL;
+
+		default:
+			return form_name(form->subtype);
+	}
+}
+
+/* One trigger by name: the user's own triggers are his. */
+static const char *
+refused_trigger_form(Oid relid, const AlterTableCmd *form)
+{
+	return ie_has_guard_named(relid, form->name)
+		? form_name(form->subtype) : NULL;
+}
+
+/* Would a new column give the rows that exist a value? */
+static bool
+has_default(const ColumnDef *column)
+{
+	ListCell   *cell;
+	Type		type;
+	bool		found = false;
+
+	foreach(cell, column->constraints)
+	{
+		ConstrType	kind = ((Constraint *) lfirst(cell))->contype;
+
+		if (kind == CONSTR_DEFAULT || kind == CONSTR_GENERATED ||
+			kind == CONSTR_IDENTITY)
+			return true;
+	}
+	/* a type may bring one; serial is none, and rewrites the table */
+	type = LookupTypeName(NULL, column->typeName, NULL, true);
+	if (type != NULL)
+	{
+		found = get_typdefault(typeTypeId(type)) != NULL;
+		ReleaseSysCache(type);
+	}
+	return found;
+}
+
+/* What a form is called in SQL. */
+static const char *
+form_name(AlterTableType form)
+{
+	switch (form)
+	{
+		case AT_ColumnDefault:
+			return "ALTER COLUMN SET or DROP DEFAULT";
+		case AT_DropNotNull:
+			return "ALTER COLUMN DROP NOT NULL";
+		case AT_DropConstraint:
+			return "DROP CONSTRAINT";
+		case AT_DropColumn:
+			return "DROP COLUMN";
+		case AT_AlterColumnType:
+			return "ALTER COLUMN TYPE";
+		case AT_SetUnLogged:
+			return "SET UNLOGGED";
+		case AT_SetAccessMethod:
+			return "SET ACCESS METHOD";
+		case AT_EnableTrig:
+		case AT_EnableReplicaTrig:
+		case AT_EnableTrigAll:
+		case AT_EnableTrigUser:
+			return "ENABLE TRIGGER";
+		case AT_DisableTrig:
+		case AT_DisableTrigAll:
+		case AT_DisableTrigUser:
+			return "DISABLE TRIGGER";
+		case AT_AddInherit:
+			return "INHERIT";
+		case AT_DropInherit:
+			return "NO INHERIT";
+		case AT_DetachPartition:
+		case AT_DetachPartitionFinalize:
+			return "DETACH PARTITION";
+		case AT_AddOf:
+			return "OF";
+		case AT_DropOf:
+			return "NOT OF";
+		default:
+			return "This form of ALTER TABLE";
+	}
+}
+
+/* The other table that some forms name. */
+static void
+check_partner(const AlterTableCmd *form)
+{
+	Oid			partner;
+
+	switch (form->subtype)
+	{
+		case AT_AddInherit:		/* its rows would show in the parent */
+			partner = RangeVarGetRelid((RangeVar *) form->def, NoLock, true);
+			if (ie_is_protected(partner))
+				ie_refuse(partner, "inherit from", "INHERIT");
+			break;
+		case AT_DetachPartition:
+		case AT_DetachPartitionFinalize:
+			partner = RangeVarGetRelid(((PartitionCmd *) form->def)->name,
+									   NoLock, true);
+			if (ie_is_protected(partner))
+				ie_refuse(partner, "detach", "DETACH PARTITION");
+			break;
+		default:
+			break;
+	}
+}
+
+/* Does the command change what a row of the table, as a value, consists of? */
+static bool
+changes_row_type(const AlterTableStmt *command)
+{
+	ListCell   *cell;
+
+	foreach(cell, command->cmds)
+	{
+		AlterTableType form = ((AlterTableCmd *) lfirst(cell))->subtype;
+
+		if (form == AT_DropColumn || form == AT_AlterColumnType)
+			return true;
+	}
+	return false;
+}

@@ -1,0 +1,109 @@
+/*
+ * guard_types.c: which protected tables hold values of a type.
+ *
+ * A row keeps its bytes when an enum label is renamed or an attribute of a
+ * composite type is dropped, and yet reads differently. Who uses a type is
+ * in pg_depend: columns and typed tables use it, and so do arrays, domains,
+ * ranges and other composite types, which are followed in turn.
+ */
+#include "immutable_events.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/indexing.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_depend.h"
+#include "catalog/pg_type.h"
+#include "miscadmin.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+
+static List *direct_users(Oid type);
+static Oid	visit(Oid type, List **seen);
+
+/* A protected table that holds values of a type, or InvalidOid. */
+Oid
+ie_protected_user(Oid type)
+{
+	List	   *seen = NIL;
+
+	return OidIsValid(type) ? visit(type, &seen) : InvalidOid;
+}
+
+/* The same, for a type that may have been seen on the way here. */
+static Oid
+visit(Oid type, List **seen)
+{
+	ListCell   *cell;
+
+	check_stack_depth();
+	if (list_member_oid(*seen, type))
+		return InvalidOid;
+	*seen = lappend_oid(*seen, type);
+	foreach(cell, direct_users(type))
+	{
+		FormData_pg_depend *user = lfirst(cell);
+		Oid			found = InvalidOid;
+
+		if (user->classid == TypeRelationId)
+			found = visit(user->objid, seen);
+		else if (ie_is_protected(user->objid))
+			found = user->objid;
+		else if (OidIsValid(get_rel_type_id(user->objid)))
+			found = visit(get_rel_type_id(user->objid), seen);
+		if (OidIsValid(found))
+			return found;
+	}
+	return InvalidOid;
+}
+
+/* The types and relations that depend on a type, as rows of pg_depend. */
+static List *
+direct_users(Oid type)
+{
+	Relation	catalog = table_open(DependRelationId, AccessShareLock);
+	List	   *users = NIL;
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(TypeRelationId));
+	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(type));
+	scan = systable_beginscan(catalog, DependReferenceIndexId, true, NULL,
+							  2, keys);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_depend depend = (Form_pg_depend) GETSTRUCT(tuple);
+
+		if (depend->classid == TypeRelationId ||
+			depend->classid == RelationRelationId)
+		{
+			FormData_pg_depend *user = palloc(sizeof(*user));
+
+			*user = *depend;
+			users = lappend(users, user);
+		}
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return users;
+}
+
+/* Refuse to change what the values of a type mean in a protected table. */
+void
+ie_check_type_change(Oid type)
+{
+	Oid			user = ie_protected_user(type);
+
+	if (OidIsValid(user))
+		ereport(ERROR,
+				(errcode(ERRCODE_RESTRICT_VIOLATION),
+				 errmsg("cannot alter type %s", format_type_be(type)),
+				 errdetail("Rows of immutable table \"%s\" hold its values and would read differently.",
+						   get_rel_name(user)),
+				 errhint("Create a new type, and a new column of that type.")));
+}

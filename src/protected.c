@@ -1,0 +1,218 @@
+/*
+ * protected.c: which tables are protected, asked of the catalogs.
+ *
+ * A table is protected when it has a trigger that calls immutable._guard(),
+ * be it enabled or not: a guard that somebody has disabled by surgery on the
+ * catalogs does not make the rest of the table free.
+ */
+#include "immutable_events.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/dependency.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/objectaddress.h"
+#include "catalog/pg_depend.h"
+#include "catalog/pg_extension.h"
+#include "catalog/pg_proc.h"
+#include "catalog/pg_trigger.h"
+#include "commands/extension.h"
+#include "commands/trigger.h"
+#include "miscadmin.h"
+#include "parser/parse_func.h"
+#include "storage/lmgr.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/syscache.h"
+
+static bool releasing = false;	/* guards are being taken off, rightly */
+
+static bool has_triggers(Oid relid);
+
+/* The OID of our extension in this database, or InvalidOid. */
+Oid
+ie_extension(void)
+{
+	return get_extension_oid(IE_EXTENSION, true);
+}
+
+/* Is this object a member of our extension? */
+bool
+ie_is_member(Oid classid, Oid objid)
+{
+	Oid			extension = ie_extension();
+
+	return OidIsValid(extension) &&
+		getExtensionOfObject(classid, objid) == extension;
+}
+
+/* Does our own script run, or does pg_upgrade put back what there was? */
+bool
+ie_own_script(void)
+{
+	return IsBinaryUpgrade ||
+		(creating_extension && CurrentExtensionObject == ie_extension());
+}
+
+/* The OID of immutable._guard(), or InvalidOid where there is none. */
+Oid
+ie_guard_function(void)
+{
+	if (!OidIsValid(ie_extension()))
+		return InvalidOid;
+	return LookupFuncName(list_make2(makeString(IE_SCHEMA),
+									 makeString("_guard")), 0, NULL, true);
+}
+
+/* Is the table protected? */
+bool
+ie_is_protected(Oid relid)
+{
+	Oid			guard = has_triggers(relid) ? ie_guard_function() : InvalidOid;
+	Relation	catalog;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+	bool		found = false;
+
+	if (!OidIsValid(guard))
+		return false;
+	catalog = table_open(TriggerRelationId, AccessShareLock);
+	ScanKeyInit(&key, Anum_pg_trigger_tgrelid, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(relid));
+	scan = systable_beginscan(catalog, TriggerRelidNameIndexId, true, NULL,
+							  1, &key);
+	while (!found && HeapTupleIsValid(tuple = systable_getnext(scan)))
+		found = ((Form_pg_trigger) GETSTRUCT(tuple))->tgfoid == guard;
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return found;
+}
+
+/* Is this a relation that has, or had, triggers? */
+static bool
+has_triggers(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+	bool		result;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	result = ((Form_pg_class) GETSTRUCT(tuple))->relhastriggers;
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+/* The table that a trigger guards; InvalidOid when it is no guard. */
+Oid
+ie_guarded_by(Oid trigger)
+{
+	Relation	catalog = table_open(TriggerRelationId, AccessShareLock);
+	Oid			guard = ie_guard_function();
+	Oid			relid = InvalidOid;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(trigger));
+	scan = systable_beginscan(catalog, TriggerOidIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple) && OidIsValid(guard) &&
+		((Form_pg_trigger) GETSTRUCT(tuple))->tgfoid == guard)
+		relid = ((Form_pg_trigger) GETSTRUCT(tuple))->tgrelid;
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return relid;
+}
+
+/* Has the table a guard of this name? */
+bool
+ie_has_guard_named(Oid relid, const char *name)
+{
+	Oid			trigger = get_trigger_oid(relid, name, true);
+
+	return OidIsValid(trigger) && OidIsValid(ie_guarded_by(trigger));
+}
+
+/*
+ * A protected table of a user, or InvalidOid when there is none. Waits for
+ * those who are protecting one: they write to guard_changes.
+ */
+Oid
+ie_some_protected_table(void)
+{
+	Oid			guard = ie_guard_function();
+	Oid			schema = get_namespace_oid(IE_SCHEMA, false);
+	Oid			relid = InvalidOid;
+	Relation	catalog;
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	LockRelationOid(get_relname_relid("guard_changes", schema),
+					ShareRowExclusiveLock);
+	catalog = table_open(DependRelationId, AccessShareLock);
+	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(ProcedureRelationId));
+	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(guard));
+	scan = systable_beginscan(catalog, DependReferenceIndexId, true, NULL,
+							  2, keys);
+	while (!OidIsValid(relid) &&
+		   HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_depend depend = (Form_pg_depend) GETSTRUCT(tuple);
+
+		if (depend->classid == TriggerRelationId)
+			relid = ie_guarded_by(depend->objid);
+		if (OidIsValid(relid) && get_rel_namespace(relid) == schema)
+			relid = InvalidOid;
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return relid;
+}
+
+/* Drop a guard, which nothing but this may do. */
+void
+ie_release(Oid trigger)
+{
+	ObjectAddress address;
+
+	ObjectAddressSet(address, TriggerRelationId, trigger);
+	releasing = true;
+	PG_TRY();
+	{
+		performDeletion(&address, DROP_RESTRICT, 0);
+	}
+	PG_FINALLY();
+	{
+		releasing = false;
+	}
+	PG_END_TRY();
+}
+
+/* Is a guard being dropped by ie_release? */
+bool
+ie_is_releasing(void)
+{
+	return releasing;
+}
+
+/* Refuse a command that would change what is protected. */
+void
+ie_refuse(Oid relid, const char *verb, const char *reason)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_RESTRICT_VIOLATION),
+			 errmsg("cannot %s immutable table \"%s\"",
+					verb, get_rel_name(relid)),
+			 errdetail("%s would change its rows, or what guards them.", reason),
+			 errhint("Call immutable.unprotect first if that is what you want."),
+			 err_generic_string(PG_DIAG_SCHEMA_NAME,
+								get_namespace_name(get_rel_namespace(relid))),
+			 err_generic_string(PG_DIAG_TABLE_NAME, get_rel_name(relid))));
+}

@@ -1,0 +1,147 @@
+/*
+ * seal.c: give a protected table to a role that nobody logs in as.
+ *
+ * An owner may create triggers and policies, and what event triggers refuse
+ * him he could do where they are not in force. A role without login owns
+ * nothing by mistake; the former owner keeps what an application needs.
+ */
+#include "immutable_events.h"
+
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "catalog/dependency.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/syscache.h"
+
+static void check_sealable(Relation rel, const char *owner);
+static void check_new_owner(const char *name, Oid former);
+static bool may_log_in(Oid role);
+static void hand_over(Oid relid, const char *owner, const char *former);
+static void grant_sequences(Oid relid, const char *former);
+
+PG_FUNCTION_INFO_V1(ie_seal_ownership);
+
+/* Move a protected table and its parts to a role without login. */
+Datum
+ie_seal_ownership(PG_FUNCTION_ARGS)
+{
+	const char *owner;
+	Relation	rel;
+	Oid			former;
+	ListCell   *cell;
+
+	ie_require_arg(fcinfo, 0, "target");
+	ie_require_arg(fcinfo, 1, "owner");
+	owner = NameStr(*PG_GETARG_NAME(1));
+	rel = ie_open_relation(PG_GETARG_OID(0), AccessExclusiveLock);
+	check_sealable(rel, owner);
+	former = rel->rd_rel->relowner;
+	check_new_owner(owner, former);
+	ie_record_change(rel, "seal");
+	relation_close(rel, NoLock);
+	foreach(cell, find_all_inheritors(PG_GETARG_OID(0), AccessExclusiveLock, NULL))
+		hand_over(lfirst_oid(cell), owner, GetUserNameFromId(former, false));
+	PG_RETURN_VOID();
+}
+
+/* The caller owns the table, and it is protected as a whole. */
+static void
+check_sealable(Relation rel, const char *owner)
+{
+	ie_check_owner(rel);
+	if (ie_is_member(RelationRelationId, RelationGetRelid(rel)))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("\"%s\" belongs to extension \"%s\"",
+						RelationGetRelationName(rel), IE_EXTENSION)));
+	if (!ie_is_protected(RelationGetRelid(rel)) || rel->rd_rel->relispartition)
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("table \"%s\" is not protected, or only a part of one that is",
+						RelationGetRelationName(rel)),
+				 errhint("Call immutable.protect first, and seal the whole table.")));
+	if (strcmp(GetUserNameFromId(rel->rd_rel->relowner, false), owner) == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("role \"%s\" owns table \"%s\" already",
+						owner, RelationGetRelationName(rel))));
+}
+
+/* Make the new owner, or see that nobody can act as it. */
+static void
+check_new_owner(const char *name, Oid former)
+{
+	Oid			role = get_role_oid(name, true);
+
+	if (!OidIsValid(role))
+	{
+		ie_execute(psprintf("CREATE ROLE %s NOLOGIN", quote_identifier(name)));
+		return;
+	}
+	if (may_log_in(role) || superuser_arg(role))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("role \"%s\" can log in, or is a superuser", name),
+				 errdetail("Whoever logs in as the owner can do what an owner can."),
+				 errhint("Name a role that was made with NOLOGIN.")));
+	if (is_member_of_role_nosuper(former, role))
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("role \"%s\" is a member of role \"%s\"",
+						GetUserNameFromId(former, false), name),
+				 errdetail("It could go on acting as the owner."),
+				 errhint("REVOKE the membership first.")));
+}
+
+/* May somebody log in as this role? */
+static bool
+may_log_in(Oid role)
+{
+	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
+	bool		result;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for role %u", role);
+	result = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
+	ReleaseSysCache(tuple);
+	return result;
+}
+
+/* One table to its new owner; the former one may read and insert. */
+static void
+hand_over(Oid relid, const char *owner, const char *former)
+{
+	Relation	rel = relation_open(relid, NoLock);
+	char	   *table = ie_qualified_name(rel);
+
+	relation_close(rel, NoLock);
+	ie_execute(psprintf("ALTER TABLE %s OWNER TO %s", table, quote_identifier(owner)));
+	ie_execute(psprintf("GRANT INSERT, SELECT ON %s TO %s", table, quote_identifier(former)));
+	grant_sequences(relid, former);
+}
+
+/* An INSERT needs the sequences that its defaults draw from. */
+static void
+grant_sequences(Oid relid, const char *former)
+{
+	ListCell   *cell;
+
+	if (ie_is_log_oid(relid))
+		return;					/* append draws for itself */
+	foreach(cell, getOwnedSequences(relid))
+	{
+		Relation	sequence = relation_open(lfirst_oid(cell), AccessShareLock);
+		char	   *name = ie_qualified_name(sequence);
+
+		relation_close(sequence, AccessShareLock);
+		ie_execute(psprintf("GRANT USAGE ON SEQUENCE %s TO %s", name,
+						 quote_identifier(former)));
+	}
+}
