@@ -1,17 +1,19 @@
 -- Guard report: what is known to get around guards, and how it stands.
--- One row for each way and table; doc/ and README explain each of them.
+-- One row for each way and table. Compiling the query would take longer than
+-- running it.
 
 CREATE FUNCTION immutable.guard_report(target regclass DEFAULT NULL)
 RETURNS TABLE (relation regclass, hole text, state text, detail text)
 LANGUAGE sql STABLE PARALLEL RESTRICTED
+SET jit = off
 BEGIN ATOMIC
 WITH RECURSIVE tables AS (
 	SELECT c.oid, c.relowner, c.relnamespace,
-		c.reloftype = 'immutable.event'::regtype AS log
-	FROM pg_class c
-	WHERE c.relkind IN ('r', 'p') AND CASE
+		root.reloftype = 'immutable.event'::regtype AS log
+	FROM pg_class c JOIN pg_class root ON root.oid = coalesce(pg_partition_root(c.oid), c.oid)
+	WHERE CASE
 		WHEN guard_report.target IS NOT NULL THEN c.oid = guard_report.target
-		ELSE NOT c.relispartition
+		ELSE c.relkind IN ('r', 'p') AND NOT c.relispartition
 			AND c.oid IN (SELECT p.relation FROM immutable.protected_tables p) END
 ), family (root, member) AS (
 	SELECT oid, oid FROM tables
@@ -26,10 +28,16 @@ WITH RECURSIVE tables AS (
 		string_agg(f.member::regclass::text, ', ')
 			FILTER (WHERE EXISTS (SELECT FROM pg_rewrite r WHERE r.ev_class = f.member)) AS ruled,
 		string_agg(f.member::regclass::text, ', ') FILTER (WHERE c.relrowsecurity) AS filtered,
-		(SELECT string_agg(t.tgname, ', ') FROM family m JOIN pg_trigger t ON t.tgrelid = m.member
-			WHERE m.root = f.root AND t.tgtype & 4 <> 0 AND NOT t.tgisinternal
+		(SELECT string_agg(DISTINCT t.tgname, ', ') FROM family m JOIN pg_trigger t ON t.tgrelid = m.member
+			-- FOR EACH ROW BEFORE INSERT
+			WHERE m.root = f.root AND t.tgtype & 7 = 7 AND NOT t.tgisinternal
 				AND t.tgenabled <> 'D'
-				AND t.tgfoid <> 'immutable._guard()'::regprocedure) AS triggers
+				AND t.tgfoid <> 'immutable._guard()'::regprocedure) AS triggers,
+		(SELECT string_agg(DISTINCT r.rolname, ', ')
+			FROM family m JOIN pg_class t ON t.oid = m.member
+				JOIN pg_roles r ON r.rolcanlogin AND pg_has_role(r.oid, t.relowner, 'MEMBER')
+			WHERE m.root = f.root AND (NOT r.rolsuper
+				OR r.oid = t.relowner AND t.relnamespace <> 'immutable'::regnamespace)) AS logins
 	FROM family f JOIN pg_class c ON c.oid = f.member
 	GROUP BY f.root
 ), event_triggers AS (
@@ -45,10 +53,7 @@ WITH RECURSIVE tables AS (
 		CASE WHEN e.armed THEN 'event triggers refuse it'
 			WHEN immutable._preloaded_by() IS NOT NULL THEN 'the preloaded library refuses it'
 			ELSE 'the event triggers of the extension are disabled or silenced' END AS ddl_detail,
-		o.rolname AS owner,
-		(SELECT string_agg(r.rolname, ', ' ORDER BY r.rolname) FROM pg_roles r
-			WHERE r.rolcanlogin AND pg_has_role(r.oid, t.relowner, 'MEMBER')
-				AND (NOT r.rolsuper OR r.oid = t.relowner AND t.relnamespace <> 'immutable'::regnamespace)) AS logins
+		o.rolname AS owner, p.logins
 	FROM tables t JOIN parts p ON p.root = t.oid JOIN pg_roles o ON o.oid = t.relowner
 		CROSS JOIN event_triggers e
 )

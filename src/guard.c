@@ -233,9 +233,12 @@ trigger_problem(Relation rel, bool row)
 Datum
 ie_guard_problem_text(PG_FUNCTION_ARGS)
 {
-	Relation	rel = try_relation_open(PG_GETARG_OID(0), AccessShareLock);
+	Relation	rel;
 	const char *problem;
 
+	/* what a superuser has written to pg_trigger invalidates nothing */
+	RelationCacheInvalidateEntry(PG_GETARG_OID(0));
+	rel = try_relation_open(PG_GETARG_OID(0), AccessShareLock);
 	if (rel == NULL)
 		PG_RETURN_NULL();
 	problem = ie_guard_problem(rel);

@@ -8,12 +8,12 @@
 #include "immutable_events.h"
 
 #include "catalog/namespace.h"
-#include "catalog/pg_inherits.h"
 #include "parser/parse_type.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
-static void check_forms(Oid relid, const AlterTableStmt *command);
+static void check_forms(Oid relid, bool named, const AlterTableStmt *command);
+static bool concerns_named(const AlterTableCmd *form);
 static const char *refused_form(Oid relid, bool log, const AlterTableCmd *form);
 static const char *refused_trigger_form(Oid relid, const AlterTableCmd *form);
 static bool has_default(const ColumnDef *column);
@@ -25,34 +25,69 @@ static bool changes_row_type(const AlterTableStmt *command);
 void
 ie_check_alter_table(Oid relid, const AlterTableStmt *command)
 {
-	List	   *family = list_make1_oid(relid);
+	List	   *family = ie_family(relid, command->relation->inh);
+	bool		row_type = changes_row_type(command);
 	ListCell   *cell;
 
-	if (command->relation->inh && has_subclass(relid))
-		family = find_all_inheritors(relid, NoLock, NULL);
 	foreach(cell, family)
-		if (ie_is_protected(lfirst_oid(cell)))
-			check_forms(lfirst_oid(cell), command);
+	{
+		Oid			member = lfirst_oid(cell);
+
+		if (ie_is_protected(member))
+			check_forms(member, member == relid, command);
+		if (row_type)
+			ie_check_type_change(get_rel_type_id(member));
+	}
 	foreach(cell, command->cmds)
 		check_partner(lfirst(cell));
-	if (changes_row_type(command))
-		ie_check_type_change(get_rel_type_id(relid));
 }
 
-/* Refuse what one protected table does not allow. */
+/* Refuse one that is done, for what it has made a protected table depend on. */
+void
+ie_check_altered_table(Oid relid, const AlterTableStmt *command)
+{
+	ListCell   *cell;
+
+	foreach(cell, ie_family(relid, command->relation->inh))
+	{
+		Oid			member = lfirst_oid(cell);
+		Oid			user = ie_protected_user(get_rel_type_id(member));
+
+		if (ie_is_protected(member))
+			ie_check_lasting(member);
+		if (OidIsValid(user))
+			ie_check_lasting(user);
+	}
+}
+
+/*
+ * Refuse what one protected table does not allow. Some forms concern the named
+ * table alone, and not what is below it.
+ */
 static void
-check_forms(Oid relid, const AlterTableStmt *command)
+check_forms(Oid relid, bool named, const AlterTableStmt *command)
 {
 	bool		log = ie_is_log_oid(relid);
 	ListCell   *cell;
 
 	foreach(cell, command->cmds)
 	{
-		const char *form = refused_form(relid, log, lfirst(cell));
+		const AlterTableCmd *form = lfirst(cell);
+		const char *refused = named || !concerns_named(form)
+			? refused_form(relid, log, form) : NULL;
 
-		if (form != NULL)
-			ie_refuse(relid, "alter", form);
+		if (refused != NULL)
+			ie_refuse(relid, "alter", refused);
 	}
+}
+
+/* Is this a form that does nothing to what is below the named table? */
+static bool
+concerns_named(const AlterTableCmd *form)
+{
+	return form->subtype == AT_DetachPartition ||
+		form->subtype == AT_DetachPartitionFinalize ||
+		form->subtype == AT_AddInherit || form->subtype == AT_DropInherit;
 }
 
 /* The name of a form that is refused, or NULL when it is harmless. */

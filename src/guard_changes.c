@@ -47,7 +47,7 @@ ie_record_change(Relation rel, const char *action)
 								   4, types, values, NULL, false, 0);
 	AtEOXact_GUC(false, settings);
 	SetUserIdAndSecContext(user, security);
-	if (result != SPI_OK_INSERT)
+	if (result != SPI_OK_INSERT || SPI_processed != 1)
 		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(result));
 	SPI_finish();
 	ereport(LOG,

@@ -28,12 +28,10 @@ static void check_new_trigger(const CreateTrigStmt *command);
 static void check_replacement(const CreateTrigStmt *command, Oid relid);
 static void check_drop(const DropStmt *command);
 static void check_drop_trigger(List *names);
-static void check_member(ObjectType type, Node *object);
-static void check_relation_member(Oid relid);
-static void check_new_member(List *name);
-static void refuse_member(void);
+static bool is_upkeep(const AlterTableStmt *command);
+static void refuse_guard_name(const char *name);
 static bool changes_owner_only(const AlterTableStmt *command);
-static Oid	protected_in_family(Oid relid, bool inherit);
+static void check_column_rename(Oid relid, bool inherit);
 
 /* Refuse a command that would harm what is protected. */
 void
@@ -68,22 +66,22 @@ ie_check_command(Node *command)
 			check_dependence((AlterObjectDependsStmt *) command);
 			break;
 		case T_AlterOwnerStmt:
-			check_member(((AlterOwnerStmt *) command)->objectType,
+			ie_check_member(((AlterOwnerStmt *) command)->objectType,
 						 ((AlterOwnerStmt *) command)->object);
 			break;
 		case T_AlterFunctionStmt:
-			check_member(((AlterFunctionStmt *) command)->objtype,
+			ie_check_member(((AlterFunctionStmt *) command)->objtype,
 						 (Node *) ((AlterFunctionStmt *) command)->func);
 			break;
 		case T_CreateFunctionStmt:
-			check_new_member(((CreateFunctionStmt *) command)->funcname);
+			ie_check_new_member(((CreateFunctionStmt *) command)->funcname);
 			break;
 		case T_DefineStmt:
 			if (((DefineStmt *) command)->kind == OBJECT_AGGREGATE)
-				check_new_member(((DefineStmt *) command)->defnames);
+				ie_check_new_member(((DefineStmt *) command)->defnames);
 			break;
 		case T_ViewStmt:
-			check_relation_member(find(((ViewStmt *) command)->view));
+			ie_check_new_view(((ViewStmt *) command)->view);
 			break;
 		case T_AlterEnumStmt:
 			if (((AlterEnumStmt *) command)->oldVal != NULL)
@@ -94,7 +92,7 @@ ie_check_command(Node *command)
 		case T_AlterExtensionContentsStmt:
 			if (strcmp(((AlterExtensionContentsStmt *) command)->extname,
 					   IE_EXTENSION) == 0)
-				refuse_member();
+				ie_refuse_member();
 			break;
 		default:
 			break;
@@ -120,12 +118,9 @@ ie_check_alter(Oid relid, const AlterTableStmt *command)
 			if (!changes_owner_only(command))
 				ie_check_sequence(relid, "ALTER SEQUENCE");
 			break;
-		case RELKIND_COMPOSITE_TYPE:
-		case RELKIND_VIEW:
-			check_relation_member(relid);
-			ie_check_alter_table(relid, command);
-			break;
 		default:
+			if (get_rel_relkind(relid) != RELKIND_RELATION || !is_upkeep(command))
+				ie_check_relation_member(relid);
 			ie_check_alter_table(relid, command);
 			break;
 	}
@@ -140,6 +135,28 @@ changes_owner_only(const AlterTableStmt *command)
 	foreach(cell, command->cmds)
 		if (((AlterTableCmd *) lfirst(cell))->subtype != AT_ChangeOwner)
 			return false;
+	return true;
+}
+
+/* Is it only about how a table is stored? */
+static bool
+is_upkeep(const AlterTableStmt *command)
+{
+	ListCell   *cell;
+
+	foreach(cell, command->cmds)
+		switch (((AlterTableCmd *) lfirst(cell))->subtype)
+		{
+			case AT_SetStatistics:
+			case AT_SetOptions:
+			case AT_ResetOptions:
+			case AT_SetRelOptions:
+			case AT_ResetRelOptions:
+			case AT_SetTableSpace:
+				break;
+			default:
+				return false;
+		}
 	return true;
 }
 
@@ -161,6 +178,7 @@ ie_check_sequence(Oid sequence, const char *command)
 void
 ie_check_rule(Oid relid)
 {
+	ie_check_relation_member(relid);
 	if (ie_is_protected(relid))
 		ie_refuse(relid, "create a rule on", "CREATE RULE");
 }
@@ -170,9 +188,9 @@ static void
 check_rename(const RenameStmt *command)
 {
 	if (command->renameType == OBJECT_SCHEMA)
-		check_member(OBJECT_SCHEMA, (Node *) makeString(command->subname));
+		ie_check_member(OBJECT_SCHEMA, (Node *) makeString(command->subname));
 	else if (command->relation == NULL)
-		check_member(command->renameType, command->object);
+		ie_check_member(command->renameType, command->object);
 	else
 		ie_check_relation_rename(find(command->relation), command);
 }
@@ -181,43 +199,58 @@ check_rename(const RenameStmt *command)
 void
 ie_check_relation_rename(Oid relid, const RenameStmt *command)
 {
-	Oid			found;
-
 	if (!OidIsValid(relid))
 		return;
 	switch (command->renameType)
 	{
 		case OBJECT_COLUMN:
 		case OBJECT_ATTRIBUTE:
-			check_relation_member(relid);
-			found = protected_in_family(relid, command->relation->inh);
-			if (OidIsValid(found))
-				ie_refuse(found, "alter", "RENAME COLUMN");
-			ie_check_type_change(get_rel_type_id(relid));
+			ie_check_relation_member(relid);
+			check_column_rename(relid, command->relation->inh);
 			break;
 		case OBJECT_TRIGGER:
 			if (ie_has_guard_named(relid, command->subname))
 				ie_refuse(relid, "alter", "ALTER TRIGGER");
+			if (ie_is_guard_name(command->newname))
+				refuse_guard_name(command->newname);
 			break;
 		case OBJECT_TABCONSTRAINT:
 		case OBJECT_POLICY:
 		case OBJECT_RULE:
 			break;
 		default:
-			check_relation_member(relid);
+			ie_check_relation_member(relid);
 			ie_check_sequence(relid, "ALTER SEQUENCE");
 			break;
 	}
 }
 
-/* SET SCHEMA: a table may move, the extension's own may not. */
+/* RENAME of a column or attribute: what is below has it too. */
+static void
+check_column_rename(Oid relid, bool inherit)
+{
+	ListCell   *cell;
+
+	foreach(cell, ie_family(relid, inherit))
+	{
+		Oid			member = lfirst_oid(cell);
+
+		if (ie_is_protected(member))
+			ie_refuse(member, "alter", "RENAME COLUMN");
+		ie_check_type_change(get_rel_type_id(member));
+	}
+}
+
+/* SET SCHEMA: a table may move, the extension's own may not, nor join them. */
 static void
 check_new_schema(const AlterObjectSchemaStmt *command)
 {
+	if (OidIsValid(ie_extension()) && strcmp(command->newschema, IE_SCHEMA) == 0)
+		ie_refuse_member();
 	if (command->relation != NULL)
-		check_relation_member(find(command->relation));
+		ie_check_relation_member(find(command->relation));
 	else
-		check_member(command->objectType, command->object);
+		ie_check_member(command->objectType, command->object);
 }
 
 /* DEPENDS ON EXTENSION: dropping that would take a guard with it. */
@@ -233,7 +266,7 @@ check_dependence(const AlterObjectDependsStmt *command)
 			ie_refuse(relid, "alter", "ALTER TRIGGER");
 	}
 	else if (command->relation == NULL)
-		check_member(command->objectType, command->object);
+		ie_check_member(command->objectType, command->object);
 }
 
 /* CREATE TRIGGER must not take the place, nor the name, of a guard. */
@@ -242,16 +275,22 @@ check_new_trigger(const CreateTrigStmt *command)
 {
 	Oid			relid = find(command->relation);
 
+	ie_check_relation_member(relid);
 	if (OidIsValid(relid) && command->replace)
 		check_replacement(command, relid);
-	if ((strcmp(command->trigname, IE_GUARD_ROW) == 0 ||
-		 strcmp(command->trigname, IE_GUARD_STATEMENT) == 0) &&
-		OidIsValid(ie_extension()) &&
+	if (ie_is_guard_name(command->trigname) &&
 		LookupFuncName(command->funcname, 0, NULL, true) != ie_guard_function())
-		ereport(ERROR,
-				(errcode(ERRCODE_RESERVED_NAME),
-				 errmsg("trigger name \"%s\" is reserved", command->trigname),
-				 errdetail("The guards of immutable tables have it.")));
+		refuse_guard_name(command->trigname);
+}
+
+/* Raise the error for a trigger that is no guard and would be called one. */
+static void
+refuse_guard_name(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_RESERVED_NAME),
+			 errmsg("trigger name \"%s\" is reserved", name),
+			 errdetail("The guards of immutable tables have it.")));
 }
 
 /* A trigger of a partitioned table is cloned, and replaces, on each part. */
@@ -325,85 +364,4 @@ ie_check_extension_drop(void)
 				 errdetail("It guards immutable tables, \"%s\" among them.",
 						   get_rel_name(relid)),
 				 errhint("Call immutable.unprotect for each table in immutable.protected_tables first.")));
-}
-
-/* A function, type or schema that a command would alter. */
-static void
-check_member(ObjectType type, Node *object)
-{
-	switch (type)
-	{
-		case OBJECT_AGGREGATE:
-		case OBJECT_FUNCTION:
-		case OBJECT_PROCEDURE:
-		case OBJECT_ROUTINE:
-			if (ie_is_member(ProcedureRelationId,
-							 LookupFuncWithArgs(type, castNode(ObjectWithArgs, object), true)))
-				refuse_member();
-			break;
-		case OBJECT_TYPE:
-		case OBJECT_DOMAIN:
-			if (ie_is_member(TypeRelationId,
-							 LookupTypeNameOid(NULL, makeTypeNameFromNameList(castNode(List, object)), true)))
-				refuse_member();
-			break;
-		case OBJECT_SCHEMA:
-			if (ie_is_member(NamespaceRelationId,
-							 get_namespace_oid(strVal(object), true)))
-				refuse_member();
-			break;
-		default:
-			break;
-	}
-}
-
-/* A relation that a command would alter. */
-static void
-check_relation_member(Oid relid)
-{
-	if (!OidIsValid(relid))
-		return;
-	/* of a composite type, the type is the member */
-	if (get_rel_relkind(relid) == RELKIND_COMPOSITE_TYPE
-		? ie_is_member(TypeRelationId, get_rel_type_id(relid))
-		: ie_is_member(RelationRelationId, relid))
-		refuse_member();
-}
-
-/* A function or aggregate that a command would make, or replace. */
-static void
-check_new_member(List *name)
-{
-	char	   *unqualified;
-
-	if (OidIsValid(ie_extension()) &&
-		QualifiedNameGetCreationNamespace(name, &unqualified) ==
-		get_namespace_oid(IE_SCHEMA, true))
-		refuse_member();
-}
-
-/* The extension's objects change by its own scripts only. */
-static void
-refuse_member(void)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_RESTRICT_VIOLATION),
-			 errmsg("cannot alter an object of extension \"%s\"", IE_EXTENSION),
-			 errdetail("Immutable tables rely on what is in schema \"%s\".", IE_SCHEMA),
-			 errhint("New versions come by ALTER EXTENSION ... UPDATE.")));
-}
-
-/* The table or something below it that is protected, or InvalidOid. */
-static Oid
-protected_in_family(Oid relid, bool inherit)
-{
-	ListCell   *cell;
-
-	if (ie_is_protected(relid))
-		return relid;
-	if (inherit && has_subclass(relid))
-		foreach(cell, find_all_inheritors(relid, NoLock, NULL))
-			if (ie_is_protected(lfirst_oid(cell)))
-				return lfirst_oid(cell);
-	return InvalidOid;
 }

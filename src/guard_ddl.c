@@ -114,6 +114,7 @@ is_checked_again(const Node *command)
 		case T_RenameStmt:
 		case T_RuleStmt:
 		case T_AlterSeqStmt:
+		case T_CreateSeqStmt:
 			return true;
 		default:
 			return false;
@@ -157,6 +158,7 @@ check_altered(const CollectedCommand *command)
 	ListCell   *cell;
 
 	ie_check_alter(relid, alter);
+	ie_check_altered_table(relid, alter);
 	foreach(cell, alter->cmds)
 		if (((AlterTableCmd *) lfirst(cell))->subtype == AT_AttachPartition)
 			ie_adopt_parts(relid);
@@ -183,6 +185,7 @@ check_done(Node *command, ObjectAddress object)
 			ie_check_rule(table_of_rule(object.objectId));
 			break;
 		case T_AlterSeqStmt:
+		case T_CreateSeqStmt:	/* OWNED BY a log's position */
 			ie_check_sequence(object.objectId, "ALTER SEQUENCE");
 			break;
 		default:

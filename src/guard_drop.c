@@ -29,7 +29,8 @@ static object_access_hook_type next_hook = NULL;
 
 static void object_accessed(ObjectAccessType access, Oid classid, Oid objid,
 							int subid, void *arg);
-static void check_drop(Oid classid, Oid objid, int subid);
+static void check_drop(Oid classid, Oid objid, int subid, bool internal);
+static void check_drop_column(Oid relid);
 static void check_drop_guard(Oid trigger);
 static void check_drop_ourselves(Oid classid, Oid objid);
 static void check_drop_part_of_log(Oid relid, const char *what);
@@ -52,14 +53,17 @@ object_accessed(ObjectAccessType access, Oid classid, Oid objid, int subid,
 {
 	if (next_hook != NULL)
 		next_hook(access, classid, objid, subid, arg);
-	if (access == OAT_DROP && IsTransactionState() && !ie_is_releasing() &&
-		(((ObjectAccessDrop *) arg)->dropflags & PERFORM_DELETION_INTERNAL) == 0)
-		check_drop(classid, objid, subid);
+	if (access == OAT_DROP && IsTransactionState() && !ie_is_releasing())
+		check_drop(classid, objid, subid,
+				   (((ObjectAccessDrop *) arg)->dropflags & PERFORM_DELETION_INTERNAL) != 0);
 }
 
-/* Refuse to drop what a protected table consists of. */
+/*
+ * Refuse to drop what a protected table consists of. PostgreSQL drops and
+ * remakes constraints and defaults for reasons of its own.
+ */
 static void
-check_drop(Oid classid, Oid objid, int subid)
+check_drop(Oid classid, Oid objid, int subid, bool internal)
 {
 	switch (classid)
 	{
@@ -67,14 +71,16 @@ check_drop(Oid classid, Oid objid, int subid)
 			check_drop_guard(objid);
 			break;
 		case RelationRelationId:
-			if (subid != 0 && ie_is_protected(objid) && is_guarded())
-				ie_refuse(objid, "alter", "Dropping a column");
+			if (subid != 0)
+				check_drop_column(objid);
 			break;
 		case ConstraintRelationId:
-			check_drop_part_of_log(constraint_table(objid), "Dropping a constraint");
+			if (!internal)
+				check_drop_part_of_log(constraint_table(objid), "Dropping a constraint");
 			break;
 		case AttrDefaultRelationId:
-			check_drop_part_of_log(default_table(objid), "Dropping a default");
+			if (!internal)
+				check_drop_part_of_log(default_table(objid), "Dropping a default");
 			break;
 		case EventTriggerRelationId:
 		case ExtensionRelationId:
@@ -83,6 +89,16 @@ check_drop(Oid classid, Oid objid, int subid)
 		default:
 			break;
 	}
+}
+
+/* A column of a protected table, or of a row type that one holds values of. */
+static void
+check_drop_column(Oid relid)
+{
+	if (ie_is_protected(relid) && is_guarded())
+		ie_refuse(relid, "alter", "Dropping a column");
+	if (OidIsValid(ie_protected_user(get_rel_type_id(relid))) && is_guarded())
+		ie_check_type_change(get_rel_type_id(relid));
 }
 
 /* A guard goes only by unprotect, or with the whole extension. */

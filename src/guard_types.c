@@ -14,6 +14,7 @@
 #include "catalog/indexing.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_depend.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -91,6 +92,31 @@ direct_users(Oid type)
 	systable_endscan(scan);
 	table_close(catalog, AccessShareLock);
 	return users;
+}
+
+/*
+ * Every table that a command on one may reach: its partitions and children if
+ * it is to inherit, and for a composite type the tables made OF it with theirs.
+ */
+List *
+ie_family(Oid relid, bool inherit)
+{
+	List	   *family = list_make1_oid(relid);
+	ListCell   *cell;
+
+	if (inherit && has_subclass(relid))
+		family = find_all_inheritors(relid, NoLock, NULL);
+	if (get_rel_relkind(relid) != RELKIND_COMPOSITE_TYPE)
+		return family;
+	foreach(cell, direct_users(get_rel_type_id(relid)))
+	{
+		FormData_pg_depend *user = lfirst(cell);
+
+		if (user->classid == RelationRelationId && user->objsubid == 0)
+			family = list_concat_unique_oid(family,
+											find_all_inheritors(user->objid, NoLock, NULL));
+	}
+	return family;
 }
 
 /* Refuse to change what the values of a type mean in a protected table. */

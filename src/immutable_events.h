@@ -125,6 +125,7 @@ extern Oid	ie_guard_function(void);
 extern bool ie_is_protected(Oid relid);
 extern Oid	ie_guarded_by(Oid trigger);
 extern bool ie_has_guard_named(Oid relid, const char *name);
+extern bool ie_is_guard_name(const char *name);
 extern Oid	ie_some_protected_table(void);
 extern void ie_release(Oid trigger);
 extern bool ie_is_releasing(void);
@@ -140,6 +141,11 @@ extern void ie_import_row(Relation rel, TupleTableSlot *slot);
 extern void ie_record_change(Relation rel, const char *action);
 extern Oid	ie_extension_owner(void);
 
+/* temporary.c: what would go when a session ends */
+
+extern bool ie_depends_on_temporary(Oid relid);
+extern void ie_check_lasting(Oid relid);
+
 /* protect.c: put the guards on a table, and take them off */
 
 extern void ie_adopt(Oid relid);
@@ -150,9 +156,20 @@ extern void ie_adopt_parts(Oid parent);
 extern Oid	ie_protected_user(Oid type);
 extern void ie_check_type_change(Oid type);
 
+extern List *ie_family(Oid relid, bool inherit);
+
 /* guard_alter.c: which forms of ALTER TABLE a protected table allows */
 
 extern void ie_check_alter_table(Oid relid, const AlterTableStmt *command);
+extern void ie_check_altered_table(Oid relid, const AlterTableStmt *command);
+
+/* guard_members.c: the extension's own functions, types, tables and schema */
+
+extern void ie_check_member(ObjectType type, Node *object);
+extern void ie_check_relation_member(Oid relid);
+extern void ie_check_new_member(List *name);
+extern void ie_check_new_view(RangeVar *view);
+extern void ie_refuse_member(void);
 
 /* guard_command.c: what a command may not do, told from its parse tree */
 

@@ -114,6 +114,7 @@ check_protectable(Relation rel)
 						RelationGetRelationName(rel)),
 				 errdetail("Temporary and unlogged tables lose their rows."),
 				 errhint("Use an ordinary table, or ALTER TABLE ... SET LOGGED.")));
+	ie_check_lasting(RelationGetRelid(rel));
 	if (rel->rd_rules != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -14,6 +14,7 @@
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaddress.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_depend.h"
 #include "catalog/pg_extension.h"
 #include "catalog/pg_proc.h"
@@ -128,6 +129,15 @@ ie_guarded_by(Oid trigger)
 	return relid;
 }
 
+/* Is this a name that only guards have? */
+bool
+ie_is_guard_name(const char *name)
+{
+	return OidIsValid(ie_extension()) &&
+		(strcmp(name, IE_GUARD_ROW) == 0 ||
+		 strcmp(name, IE_GUARD_STATEMENT) == 0);
+}
+
 /* Has the table a guard of this name? */
 bool
 ie_has_guard_named(Oid relid, const char *name)
@@ -168,7 +178,7 @@ ie_some_protected_table(void)
 
 		if (depend->classid == TriggerRelationId)
 			relid = ie_guarded_by(depend->objid);
-		if (OidIsValid(relid) && get_rel_namespace(relid) == schema)
+		if (OidIsValid(relid) && ie_is_member(RelationRelationId, relid))
 			relid = InvalidOid;
 	}
 	systable_endscan(scan);

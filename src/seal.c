@@ -7,22 +7,20 @@
  */
 #include "immutable_events.h"
 
-#include "access/htup_details.h"
 #include "access/relation.h"
 #include "catalog/dependency.h"
-#include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
-#include "utils/syscache.h"
 
 static void check_sealable(Relation rel, const char *owner);
-static void check_new_owner(const char *name, Oid former);
-static bool may_log_in(Oid role);
+static void check_new_owner(const char *name);
+static char *who_can_act_as(Oid role);
 static void hand_over(Oid relid, const char *owner, const char *former);
 static void grant_sequences(Oid relid, const char *former);
 
@@ -43,7 +41,7 @@ ie_seal_ownership(PG_FUNCTION_ARGS)
 	rel = ie_open_relation(PG_GETARG_OID(0), AccessExclusiveLock);
 	check_sealable(rel, owner);
 	former = rel->rd_rel->relowner;
-	check_new_owner(owner, former);
+	check_new_owner(owner);
 	ie_record_change(rel, "seal");
 	relation_close(rel, NoLock);
 	foreach(cell, find_all_inheritors(PG_GETARG_OID(0), AccessExclusiveLock, NULL))
@@ -76,42 +74,50 @@ check_sealable(Relation rel, const char *owner)
 
 /* Make the new owner, or see that nobody can act as it. */
 static void
-check_new_owner(const char *name, Oid former)
+check_new_owner(const char *name)
 {
 	Oid			role = get_role_oid(name, true);
+	char	   *actor;
 
 	if (!OidIsValid(role))
 	{
 		ie_execute(psprintf("CREATE ROLE %s NOLOGIN", quote_identifier(name)));
 		return;
 	}
-	if (may_log_in(role) || superuser_arg(role))
+	actor = superuser_arg(role) ? pstrdup(name) : who_can_act_as(role);
+	if (actor != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("role \"%s\" can log in, or is a superuser", name),
-				 errdetail("Whoever logs in as the owner can do what an owner can."),
-				 errhint("Name a role that was made with NOLOGIN.")));
-	if (is_member_of_role_nosuper(former, role))
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("role \"%s\" is a member of role \"%s\"",
-						GetUserNameFromId(former, false), name),
-				 errdetail("It could go on acting as the owner."),
-				 errhint("REVOKE the membership first.")));
+				 errmsg("role \"%s\" can act as role \"%s\"", actor, name),
+				 errdetail("Whoever logs in as the owner, or as its member, can do what an owner can."),
+				 errhint("Name a role that was made with NOLOGIN, or REVOKE the membership.")));
 }
 
-/* May somebody log in as this role? */
-static bool
-may_log_in(Oid role)
+/* A role, no superuser, that can log in and has the rights of another. */
+static char *
+who_can_act_as(Oid role)
 {
-	HeapTuple	tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(role));
-	bool		result;
+	Oid			types[] = {OIDOID};
+	Datum		values[] = {ObjectIdGetDatum(role)};
+	char	   *found = NULL;
 
-	if (!HeapTupleIsValid(tuple))
-		elog(ERROR, "cache lookup failed for role %u", role);
-	result = ((Form_pg_authid) GETSTRUCT(tuple))->rolcanlogin;
-	ReleaseSysCache(tuple);
-	return result;
+	SPI_connect();
+	if (SPI_execute_with_args("SELECT rolname FROM pg_catalog.pg_roles"
+							  " WHERE rolcanlogin AND NOT rolsuper"
+							  " AND pg_catalog.pg_has_role(oid, $1, 'MEMBER')"
+							  " ORDER BY rolname LIMIT 1",
+							  1, types, values, NULL, true, 1) != SPI_OK_SELECT)
+		elog(ERROR, "SPI_execute_with_args failed: %s",
+			 SPI_result_code_string(SPI_result));
+	if (SPI_processed > 0)
+	{
+		char	   *name = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+
+		found = SPI_palloc(strlen(name) + 1);
+		strcpy(found, name);
+	}
+	SPI_finish();
+	return found;
 }
 
 /* One table to its new owner; the former one may read and insert. */

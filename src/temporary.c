@@ -1,0 +1,96 @@
+/*
+ * temporary.c: what would go when a session ends.
+ *
+ * A table may depend on a temporary object: a column on a temporary type, or a
+ * partition's parent on a function of pg_temp. When that goes, at the end of
+ * its session or by autovacuum long after, it takes the column or the table
+ * along, with nobody there to refuse it.
+ */
+#include "immutable_events.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/dependency.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/objectaddress.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_depend.h"
+#include "miscadmin.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+
+static bool visit(ObjectAddress object, ObjectAddresses *seen);
+static List *dependencies(ObjectAddress object);
+
+/* Does a table depend, by whatever way, on something temporary? */
+bool
+ie_depends_on_temporary(Oid relid)
+{
+	ObjectAddress table;
+
+	ObjectAddressSet(table, RelationRelationId, relid);
+	return visit(table, new_object_addresses());
+}
+
+/* The same, of an object that may have been seen on the way here. */
+static bool
+visit(ObjectAddress object, ObjectAddresses *seen)
+{
+	Oid			schema;
+	ListCell   *cell;
+
+	check_stack_depth();
+	if (object_address_present(&object, seen))
+		return false;
+	add_exact_object_address(&object, seen);
+	schema = get_object_namespace(&object);
+	if (OidIsValid(schema) && isAnyTempNamespace(schema))
+		return true;
+	foreach(cell, dependencies(object))
+		if (visit(*(ObjectAddress *) lfirst(cell), seen))
+			return true;
+	return false;
+}
+
+/* What an object and its columns depend on; schemas and roles apart. */
+static List *
+dependencies(ObjectAddress object)
+{
+	Relation	catalog = table_open(DependRelationId, AccessShareLock);
+	List	   *found = NIL;
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&keys[0], Anum_pg_depend_classid, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(object.classId));
+	ScanKeyInit(&keys[1], Anum_pg_depend_objid, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(object.objectId));
+	scan = systable_beginscan(catalog, DependDependerIndexId, true, NULL, 2, keys);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_depend depend = (Form_pg_depend) GETSTRUCT(tuple);
+		ObjectAddress *address = palloc(sizeof(*address));
+
+		ObjectAddressSet(*address, depend->refclassid, depend->refobjid);
+		found = lappend(found, address);
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return found;
+}
+
+/* Refuse a protected table that something temporary could take along. */
+void
+ie_check_lasting(Oid relid)
+{
+	if (ie_depends_on_temporary(relid))
+		ereport(ERROR,
+				(errcode(ERRCODE_RESTRICT_VIOLATION),
+				 errmsg("immutable table \"%s\" must not depend on a temporary object",
+						get_rel_name(relid)),
+				 errdetail("The end of the session would drop the object, and a column or the table with it."),
+				 errhint("Use a type or function of another schema than pg_temp.")));
+}
