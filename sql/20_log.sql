@@ -153,11 +153,13 @@ SELECT c.oid::pg_catalog.regclass AS relation,
 	immutable._guard_problem(c.oid) IS NULL AS armed,
 	immutable._guard_problem(c.oid) AS problem
 FROM pg_catalog.pg_class c
-WHERE c.relkind IN ('r', 'p')
+WHERE c.relkind IN ('r', 'p', 'f')
 	AND (c.reloftype = 'immutable.event'::pg_catalog.regtype
 		OR EXISTS (SELECT FROM pg_catalog.pg_trigger t
-			WHERE t.tgrelid = c.oid
-				AND t.tgfoid = 'immutable._guard()'::pg_catalog.regprocedure));
+			WHERE t.tgfoid = 'immutable._guard()'::pg_catalog.regprocedure
+				AND (t.tgrelid = c.oid
+					OR t.tgrelid IN (SELECT a.relid FROM pg_catalog.pg_partition_ancestors(c.oid) a)
+					OR t.tgrelid IN (SELECT i.inhparent FROM pg_catalog.pg_inherits i WHERE i.inhrelid = c.oid))));
 COMMENT ON VIEW immutable.protected_tables IS
-'tables with guards, and all logs; armed is false and problem says why when a guard is missing, replaced or not ENABLE ALWAYS';
+'tables with guards, what is below them, and all logs; armed is false and problem says why when a guard is missing, replaced or not ENABLE ALWAYS';
 GRANT SELECT ON immutable.protected_tables TO PUBLIC;

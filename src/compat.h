@@ -121,7 +121,8 @@ ie_written_catalogs(List *accesses)
 
 		if (access->relid != InvalidOid &&
 			access->relid < (Oid) FirstUnpinnedObjectId &&
-			(access->requiredPerms & (ACL_INSERT | ACL_UPDATE | ACL_DELETE)) != 0)
+			((access->requiredPerms & (ACL_INSERT | ACL_DELETE)) != 0 ||
+			 access->updatedCols != NULL))	/* not FOR UPDATE */
 			catalogs = lappend_oid(catalogs, access->relid);
 	}
 	return catalogs;

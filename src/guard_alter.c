@@ -7,11 +7,20 @@
  */
 #include "immutable_events.h"
 
+#include "access/htup_details.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_constraint.h"
+#include "compat.h"
+#include "miscadmin.h"
 #include "parser/parse_type.h"
+#include "storage/lmgr.h"
 #include "utils/lsyscache.h"
 #include "utils/syscache.h"
 
+static bool commits_half_way(const AlterTableStmt *command);
+static void check_new_columns(Oid relid, const AlterTableStmt *command);
+static bool is_unique(Oid relid, const char *name);
+static bool is_serial(const TypeName *type);
 static void check_forms(Oid relid, bool named, const AlterTableStmt *command);
 static bool concerns_named(const AlterTableCmd *form);
 static const char *refused_form(Oid relid, bool log, const AlterTableCmd *form);
@@ -29,6 +38,8 @@ ie_check_alter_table(Oid relid, const AlterTableStmt *command)
 	bool		row_type = changes_row_type(command);
 	ListCell   *cell;
 
+	if (commits_half_way(command) && ie_relation_ownercheck(relid, GetUserId()))
+		LockRelationOid(relid, ShareUpdateExclusiveLock);
 	foreach(cell, family)
 	{
 		Oid			member = lfirst_oid(cell);
@@ -40,6 +51,26 @@ ie_check_alter_table(Oid relid, const AlterTableStmt *command)
 	}
 	foreach(cell, command->cmds)
 		check_partner(lfirst(cell));
+}
+
+/*
+ * DETACH CONCURRENTLY commits before it is done: what is refused at its end is
+ * done by half. So whoever protects the table is waited for at its beginning.
+ */
+static bool
+commits_half_way(const AlterTableStmt *command)
+{
+	ListCell   *cell;
+
+	foreach(cell, command->cmds)
+	{
+		const AlterTableCmd *form = lfirst(cell);
+
+		if (form->subtype == AT_DetachPartition &&
+			((PartitionCmd *) form->def)->concurrent)
+			return true;
+	}
+	return false;
 }
 
 /* Refuse one that is done, for what it has made a protected table depend on. */
@@ -54,9 +85,36 @@ ie_check_altered_table(Oid relid, const AlterTableStmt *command)
 		Oid			user = ie_protected_user(get_rel_type_id(member));
 
 		if (ie_is_protected(member))
+		{
 			ie_check_lasting(member);
+			check_new_columns(member, command);
+		}
 		if (OidIsValid(user))
 			ie_check_lasting(user);
+	}
+}
+
+/* A new column must not have a value in the rows that were there before. */
+static void
+check_new_columns(Oid relid, const AlterTableStmt *command)
+{
+	ListCell   *cell;
+
+	foreach(cell, command->cmds)
+	{
+		const AlterTableCmd *form = lfirst(cell);
+		HeapTuple	tuple;
+		bool		missing;
+
+		if (form->subtype != AT_AddColumn)
+			continue;
+		tuple = SearchSysCacheAttName(relid, ((ColumnDef *) form->def)->colname);
+		if (!HeapTupleIsValid(tuple))
+			continue;
+		missing = ((Form_pg_attribute) GETSTRUCT(tuple))->atthasmissing;
+		ReleaseSysCache(tuple);
+		if (missing)
+			ie_refuse(relid, "alter", "ADD COLUMN with a default");
 	}
 }
 
@@ -128,11 +186,14 @@ refused_form(Oid relid, bool log, const AlterTableCmd *form)
 		case AT_ColumnDefault:
 		case AT_DropNotNull:
 		case AT_DropExpression:
-		case AT_DropConstraint:
 		case AT_AddIdentity:
 		case AT_SetIdentity:
 		case AT_DropIdentity:
 			return log ? form_name(form->subtype) : NULL;
+
+		case AT_DropConstraint:
+			return log || is_unique(relid, form->name)
+				? form_name(form->subtype) : NULL;
 
 		case AT_AddColumn:
 			return has_default((ColumnDef *) form->def)
@@ -158,6 +219,15 @@ refused_trigger_form(Oid relid, const AlterTableCmd *form)
 		? form_name(form->subtype) : NULL;
 }
 
+/* Does a constraint keep rows from standing twice? */
+static bool
+is_unique(Oid relid, const char *name)
+{
+	Oid			constraint = get_relation_constraint_oid(relid, name, true);
+
+	return OidIsValid(constraint) && OidIsValid(get_constraint_index(constraint));
+}
+
 /* Would a new column give the rows that exist a value? */
 static bool
 has_default(const ColumnDef *column)
@@ -174,7 +244,9 @@ has_default(const ColumnDef *column)
 			kind == CONSTR_IDENTITY)
 			return true;
 	}
-	/* a type may bring one; serial is none, and rewrites the table */
+	/* a type may bring one, and serial, which is no type, means one */
+	if (is_serial(column->typeName))
+		return true;
 	type = LookupTypeName(NULL, column->typeName, NULL, true);
 	if (type != NULL)
 	{
@@ -182,6 +254,21 @@ has_default(const ColumnDef *column)
 		ReleaseSysCache(type);
 	}
 	return found;
+}
+
+/* Is it serial, by one of its names? */
+static bool
+is_serial(const TypeName *type)
+{
+	static const char *const names[] = {"serial", "serial2", "serial4",
+	"serial8", "smallserial", "bigserial"};
+	Size		i;
+
+	if (list_length(type->names) == 1 && !type->pct_type)
+		for (i = 0; i < lengthof(names); i++)
+			if (strcmp(strVal(linitial(type->names)), names[i]) == 0)
+				return true;
+	return false;
 }
 
 /* What a form is called in SQL. */

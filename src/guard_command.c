@@ -29,7 +29,6 @@ static void check_replacement(const CreateTrigStmt *command, Oid relid);
 static void check_drop(const DropStmt *command);
 static void check_drop_trigger(List *names);
 static bool is_upkeep(const AlterTableStmt *command);
-static void refuse_guard_name(const char *name);
 static bool changes_owner_only(const AlterTableStmt *command);
 static void check_column_rename(Oid relid, bool inherit);
 
@@ -212,7 +211,7 @@ ie_check_relation_rename(Oid relid, const RenameStmt *command)
 			if (ie_has_guard_named(relid, command->subname))
 				ie_refuse(relid, "alter", "ALTER TRIGGER");
 			if (ie_is_guard_name(command->newname))
-				refuse_guard_name(command->newname);
+				ie_refuse_guard_name(command->newname);
 			break;
 		case OBJECT_TABCONSTRAINT:
 		case OBJECT_POLICY:
@@ -280,17 +279,7 @@ check_new_trigger(const CreateTrigStmt *command)
 		check_replacement(command, relid);
 	if (ie_is_guard_name(command->trigname) &&
 		LookupFuncName(command->funcname, 0, NULL, true) != ie_guard_function())
-		refuse_guard_name(command->trigname);
-}
-
-/* Raise the error for a trigger that is no guard and would be called one. */
-static void
-refuse_guard_name(const char *name)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_RESERVED_NAME),
-			 errmsg("trigger name \"%s\" is reserved", name),
-			 errdetail("The guards of immutable tables have it.")));
+		ie_refuse_guard_name(command->trigname);
 }
 
 /* A trigger of a partitioned table is cloned, and replaces, on each part. */

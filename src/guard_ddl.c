@@ -14,6 +14,7 @@
 #include "access/htup_details.h"
 #include "access/table.h"
 #include "catalog/indexing.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_rewrite.h"
 #include "catalog/pg_trigger.h"
@@ -32,6 +33,7 @@ static Node *event_command(FunctionCallInfo fcinfo, const char *event);
 static bool is_checked_again(const Node *command);
 static List *collected_commands(void);
 static void check_altered(const CollectedCommand *command);
+static void adopt_altered(Oid relid, const AlterTableStmt *command);
 static void check_done(Node *command, ObjectAddress object);
 static Oid	table_of_rule(Oid rule);
 
@@ -59,6 +61,8 @@ ie_guard_ddl_end(PG_FUNCTION_ARGS)
 
 	if (ie_own_script() || !is_checked_again(command))
 		PG_RETURN_NULL();
+	/* in REFRESH MATERIALIZED VIEW nothing is collected: go by names, too */
+	ie_adopt_named(command);
 	foreach(cell, collected_commands())
 	{
 		CollectedCommand *done = lfirst(cell);
@@ -113,6 +117,8 @@ is_checked_again(const Node *command)
 		case T_AlterTableStmt:
 		case T_RenameStmt:
 		case T_RuleStmt:
+		case T_CreateTrigStmt:
+		case T_AlterEnumStmt:
 		case T_AlterSeqStmt:
 		case T_CreateSeqStmt:
 			return true;
@@ -155,13 +161,40 @@ check_altered(const CollectedCommand *command)
 {
 	Oid			relid = command->d.alterTable.objectId;
 	AlterTableStmt *alter = (AlterTableStmt *) command->parsetree;
-	ListCell   *cell;
 
 	ie_check_alter(relid, alter);
 	ie_check_altered_table(relid, alter);
-	foreach(cell, alter->cmds)
-		if (((AlterTableCmd *) lfirst(cell))->subtype == AT_AttachPartition)
+	adopt_altered(relid, alter);
+}
+
+/* Guard what an ALTER TABLE has made a part of a table. */
+static void
+adopt_altered(Oid relid, const AlterTableStmt *command)
+{
+	ListCell   *cell;
+
+	foreach(cell, command->cmds)
+	{
+		AlterTableType form = ((AlterTableCmd *) lfirst(cell))->subtype;
+
+		if (form == AT_AttachPartition)
 			ie_adopt_parts(relid);
+		if (form == AT_AddInherit)
+			ie_adopt(relid);
+	}
+}
+
+/* Guard what a command, by the names in it, has made a part of a table. */
+void
+ie_adopt_named(Node *command)
+{
+	if (IsA(command, CreateStmt))
+		ie_adopt(RangeVarGetRelid(((CreateStmt *) command)->relation, NoLock, true));
+	if (IsA(command, CreateForeignTableStmt))
+		ie_adopt(RangeVarGetRelid(((CreateForeignTableStmt *) command)->base.relation, NoLock, true));
+	if (IsA(command, AlterTableStmt))
+		adopt_altered(RangeVarGetRelid(((AlterTableStmt *) command)->relation, NoLock, true),
+					  (AlterTableStmt *) command);
 }
 
 /* Another command that is done, and the object it worked on. */
@@ -180,6 +213,13 @@ check_done(Node *command, ObjectAddress object)
 			else if (object.classId == TriggerRelationId &&
 					 OidIsValid(ie_guarded_by(object.objectId)))
 				ie_refuse(ie_guarded_by(object.objectId), "alter", "ALTER TRIGGER");
+			break;
+		case T_CreateTrigStmt:
+			ie_check_made_trigger(object.objectId, ((CreateTrigStmt *) command)->replace);
+			break;
+		case T_AlterEnumStmt:
+			if (((AlterEnumStmt *) command)->oldVal != NULL)
+				ie_check_type_change(object.objectId);
 			break;
 		case T_RuleStmt:
 			ie_check_rule(table_of_rule(object.objectId));

@@ -33,10 +33,11 @@ static void check_drop(Oid classid, Oid objid, int subid, bool internal);
 static void check_drop_column(Oid relid);
 static void check_drop_guard(Oid trigger);
 static void check_drop_ourselves(Oid classid, Oid objid);
-static void check_drop_part_of_log(Oid relid, const char *what);
+static void check_drop_part_of_log(Oid relid, bool unique, const char *what);
 static Oid	constraint_table(Oid constraint);
 static Oid	default_table(Oid attrdef);
 static bool is_guarded(void);
+static bool fires_always(const char *name);
 
 /* Ask to be told of every object that is dropped. */
 void
@@ -76,11 +77,13 @@ check_drop(Oid classid, Oid objid, int subid, bool internal)
 			break;
 		case ConstraintRelationId:
 			if (!internal)
-				check_drop_part_of_log(constraint_table(objid), "Dropping a constraint");
+				check_drop_part_of_log(constraint_table(objid),
+									   OidIsValid(get_constraint_index(objid)),
+									   "Dropping a constraint");
 			break;
 		case AttrDefaultRelationId:
 			if (!internal)
-				check_drop_part_of_log(default_table(objid), "Dropping a default");
+				check_drop_part_of_log(default_table(objid), false, "Dropping a default");
 			break;
 		case EventTriggerRelationId:
 		case ExtensionRelationId:
@@ -126,12 +129,15 @@ check_drop_ourselves(Oid classid, Oid objid)
 		ie_check_extension_drop();
 }
 
-/* Append relies on the constraints and defaults of a log. */
+/*
+ * Append relies on the constraints and defaults of a log; of other tables, a
+ * unique constraint keeps rows from standing twice.
+ */
 static void
-check_drop_part_of_log(Oid relid, const char *what)
+check_drop_part_of_log(Oid relid, bool unique, const char *what)
 {
-	if (OidIsValid(relid) && ie_is_protected(relid) && ie_is_log_oid(relid) &&
-		is_guarded())
+	if (OidIsValid(relid) && ie_is_protected(relid) &&
+		(unique || ie_is_log_oid(relid)) && is_guarded())
 		ie_refuse(relid, "alter", what);
 }
 
@@ -171,17 +177,24 @@ bool
 ie_event_triggers_on(void)
 {
 	const char *setting = GetConfigOption("event_triggers", true, false);
-	HeapTuple	tuple;
-	bool		enabled;
 
-	if (setting != NULL && strcmp(setting, "off") == 0)
-		return false;
-	tuple = SearchSysCache1(EVENTTRIGGERNAME,
-							CStringGetDatum("immutable_guard_ddl_start"));
+	return (setting == NULL || strcmp(setting, "off") != 0) &&
+		fires_always("immutable_guard_ddl_start") &&
+		fires_always("immutable_guard_ddl_end") &&
+		fires_always("immutable_guard_rewrite");
+}
+
+/* Is an event trigger there, and ENABLE ALWAYS? */
+static bool
+fires_always(const char *name)
+{
+	HeapTuple	tuple = SearchSysCache1(EVENTTRIGGERNAME, CStringGetDatum(name));
+	bool		always;
+
 	if (!HeapTupleIsValid(tuple))
 		return false;
-	enabled = ((Form_pg_event_trigger) GETSTRUCT(tuple))->evtenabled ==
+	always = ((Form_pg_event_trigger) GETSTRUCT(tuple))->evtenabled ==
 		TRIGGER_FIRES_ALWAYS;
 	ReleaseSysCache(tuple);
-	return enabled;
+	return always;
 }

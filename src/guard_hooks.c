@@ -19,6 +19,8 @@
 #include "catalog/pg_extension.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_inherits.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_partitioned_table.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_rewrite.h"
 #include "catalog/pg_sequence.h"
@@ -45,7 +47,6 @@ static void utility(PlannedStmt *pstmt, const char *query, bool readonly,
 					QueryCompletion *completion);
 static bool is_unwatched(Node *command);
 static void check_event_trigger(const char *name);
-static void adopt_new_parts(Node *command);
 static bool permissions(IE_PERMISSIONS_PARAMETERS);
 static void check_catalog_write(Oid catalog);
 
@@ -122,7 +123,10 @@ utility(PlannedStmt *pstmt, const char *query, bool readonly,
 	(next_utility ? next_utility : standard_ProcessUtility)
 		(pstmt, query, readonly, context, params, environment, dest, completion);
 	if (alone)
-		adopt_new_parts(command);
+	{
+		CommandCounterIncrement();
+		ie_adopt_named(command);
+	}
 }
 
 /* Is this a command that our event triggers should see, and do not? */
@@ -149,19 +153,6 @@ check_event_trigger(const char *name)
 				 errhint("Call immutable.unprotect for the table that you want to alter.")));
 }
 
-/* What ddl_command_end would have guarded. */
-static void
-adopt_new_parts(Node *command)
-{
-	CommandCounterIncrement();
-	if (IsA(command, CreateStmt))
-		ie_adopt(RangeVarGetRelid(((CreateStmt *) command)->relation, NoLock, true));
-	if (IsA(command, CreateForeignTableStmt))
-		ie_adopt(RangeVarGetRelid(((CreateForeignTableStmt *) command)->base.relation, NoLock, true));
-	if (IsA(command, AlterTableStmt))
-		ie_adopt_parts(RangeVarGetRelid(((AlterTableStmt *) command)->relation, NoLock, true));
-}
-
 /* A query's or a COPY's access to relations. */
 static bool
 permissions(IE_PERMISSIONS_PARAMETERS)
@@ -182,7 +173,8 @@ check_catalog_write(Oid catalog)
 	static const Oid guarded[] = {
 		AttrDefaultRelationId, AttributeRelationId, ConstraintRelationId,
 		DependRelationId, EnumRelationId, EventTriggerRelationId,
-		ExtensionRelationId, IndexRelationId, InheritsRelationId,
+		ExtensionRelationId, IndexRelationId, InheritsRelationId, NamespaceRelationId,
+		PartitionedRelationId,
 		ProcedureRelationId, RelationRelationId, RewriteRelationId,
 		SequenceRelationId, TriggerRelationId, TypeRelationId
 	};

@@ -126,6 +126,8 @@ extern bool ie_is_protected(Oid relid);
 extern Oid	ie_guarded_by(Oid trigger);
 extern bool ie_has_guard_named(Oid relid, const char *name);
 extern bool ie_is_guard_name(const char *name);
+extern void ie_refuse_guard_name(const char *name);
+extern void ie_check_made_trigger(Oid trigger, bool replaced);
 extern Oid	ie_some_protected_table(void);
 extern void ie_release(Oid trigger);
 extern bool ie_is_releasing(void);
@@ -184,6 +186,10 @@ extern void ie_check_extension_drop(void);
 
 extern void ie_watch_drops(void);
 extern bool ie_event_triggers_on(void);
+
+/* guard_ddl.c: the event triggers */
+
+extern void ie_adopt_named(Node *command);
 
 /* guard_hooks.c: what a preloaded library sees and event triggers do not */
 

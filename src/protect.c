@@ -185,7 +185,11 @@ ie_adopt(Oid relid)
 	if (!OidIsValid(parent))
 		return;
 	if (!get_rel_relispartition(relid))
+	{
+		if (ie_is_protected(relid))
+			return;				/* with its parent */
 		ie_refuse(parent, "inherit from", "INHERITS");
+	}
 	family = find_all_inheritors(relid, ShareRowExclusiveLock, NULL);
 	foreach(cell, family)
 		check_new_part(parent, lfirst_oid(cell));

@@ -9,6 +9,7 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "access/table.h"
 #include "catalog/dependency.h"
 #include "catalog/indexing.h"
@@ -31,6 +32,7 @@
 static bool releasing = false;	/* guards are being taken off, rightly */
 
 static bool has_triggers(Oid relid);
+static char *trigger_name(Oid trigger);
 
 /* The OID of our extension in this database, or InvalidOid. */
 Oid
@@ -136,6 +138,65 @@ ie_is_guard_name(const char *name)
 	return OidIsValid(ie_extension()) &&
 		(strcmp(name, IE_GUARD_ROW) == 0 ||
 		 strcmp(name, IE_GUARD_STATEMENT) == 0);
+}
+
+/*
+ * Refuse a trigger that has been made, if it has the name of a guard and is
+ * none, or has weakened the one it replaced.
+ */
+void
+ie_check_made_trigger(Oid trigger, bool replaced)
+{
+	Oid			relid = ie_guarded_by(trigger);
+	Relation	rel;
+	const char *problem;
+
+	if (!OidIsValid(relid))
+	{
+		char	   *name = trigger_name(trigger);
+
+		if (name != NULL && ie_is_guard_name(name))
+			ie_refuse_guard_name(name);
+		return;
+	}
+	if (!replaced)
+		return;					/* a dump makes one guard after the other */
+	rel = relation_open(relid, AccessShareLock);
+	problem = ie_guard_problem(rel);
+	relation_close(rel, AccessShareLock);
+	if (problem != NULL)
+		ie_refuse(relid, "alter", "CREATE OR REPLACE TRIGGER");
+}
+
+/* The name of a trigger, or NULL. */
+static char *
+trigger_name(Oid trigger)
+{
+	Relation	catalog = table_open(TriggerRelationId, AccessShareLock);
+	char	   *name = NULL;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&key, Anum_pg_trigger_oid, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(trigger));
+	scan = systable_beginscan(catalog, TriggerOidIndexId, true, NULL, 1, &key);
+	tuple = systable_getnext(scan);
+	if (HeapTupleIsValid(tuple))
+		name = pstrdup(NameStr(((Form_pg_trigger) GETSTRUCT(tuple))->tgname));
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return name;
+}
+
+/* Raise the error for a trigger that is no guard and would be called one. */
+void
+ie_refuse_guard_name(const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_RESERVED_NAME),
+			 errmsg("trigger name \"%s\" is reserved", name),
+			 errdetail("The guards of immutable tables have it.")));
 }
 
 /* Has the table a guard of this name? */

@@ -17,12 +17,16 @@
 #include "catalog/objectaddress.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_depend.h"
+#include "catalog/pg_type.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 
 static bool visit(ObjectAddress object, ObjectAddresses *seen);
-static List *dependencies(ObjectAddress object);
+static void keep_as_it_is(ObjectAddress object);
+static List *consists_of(ObjectAddress object);
+static List *depends_on(ObjectAddress object);
 
 /* Does a table depend, by whatever way, on something temporary? */
 bool
@@ -45,18 +49,67 @@ visit(ObjectAddress object, ObjectAddresses *seen)
 	if (object_address_present(&object, seen))
 		return false;
 	add_exact_object_address(&object, seen);
-	schema = get_object_namespace(&object);
+	keep_as_it_is(object);
+	schema = is_objectclass_supported(object.classId)
+		? get_object_namespace(&object) : InvalidOid;
 	if (OidIsValid(schema) && isAnyTempNamespace(schema))
 		return true;
-	foreach(cell, dependencies(object))
+	foreach(cell, list_concat(depends_on(object), consists_of(object)))
 		if (visit(*(ObjectAddress *) lfirst(cell), seen))
 			return true;
 	return false;
 }
 
-/* What an object and its columns depend on; schemas and roles apart. */
+/*
+ * Wait for those who alter a type or a row type that the table relies on, and
+ * keep them out until the table is protected.
+ */
+static void
+keep_as_it_is(ObjectAddress object)
+{
+	if (object.classId == TypeRelationId)
+		LockDatabaseObject(TypeRelationId, object.objectId, 0, RowShareLock);
+	else if (object.classId == RelationRelationId)
+		LockRelationOid(object.objectId, AccessShareLock);
+}
+
+/*
+ * What an object consists of: the attributes of a composite type, the
+ * expressions of generated columns. It goes when one of them goes.
+ */
 static List *
-dependencies(ObjectAddress object)
+consists_of(ObjectAddress object)
+{
+	Relation	catalog = table_open(DependRelationId, AccessShareLock);
+	List	   *found = NIL;
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	tuple;
+
+	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(object.classId));
+	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber,
+				F_OIDEQ, ObjectIdGetDatum(object.objectId));
+	scan = systable_beginscan(catalog, DependReferenceIndexId, true, NULL, 2, keys);
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+	{
+		Form_pg_depend depend = (Form_pg_depend) GETSTRUCT(tuple);
+		ObjectAddress *address;
+
+		if (depend->deptype != DEPENDENCY_INTERNAL)
+			continue;
+		address = palloc(sizeof(*address));
+		ObjectAddressSet(*address, depend->classid, depend->objid);
+		found = lappend(found, address);
+	}
+	systable_endscan(scan);
+	table_close(catalog, AccessShareLock);
+	return found;
+}
+
+/* What an object and its columns depend on. */
+static List *
+depends_on(ObjectAddress object)
 {
 	Relation	catalog = table_open(DependRelationId, AccessShareLock);
 	List	   *found = NIL;
