@@ -32,6 +32,26 @@ COMMENT ON COLUMN immutable.event.data IS
 COMMENT ON COLUMN immutable.event.metadata IS
 'who and why: immutable.context and what the caller gave, a JSON object';
 
+CREATE TYPE immutable.new_event AS (
+	type text,
+	data jsonb,
+	metadata jsonb,
+	id uuid,
+	schema_version integer
+);
+COMMENT ON TYPE immutable.new_event IS
+'an event that is to be appended; only type must be given';
+COMMENT ON COLUMN immutable.new_event.type IS
+'what happened';
+COMMENT ON COLUMN immutable.new_event.data IS
+'the event itself, a JSON object; NULL is {}';
+COMMENT ON COLUMN immutable.new_event.metadata IS
+'merged over immutable.context, a JSON object or NULL';
+COMMENT ON COLUMN immutable.new_event.id IS
+'recognises a retry; NULL is a new UUID version 7';
+COMMENT ON COLUMN immutable.new_event.schema_version IS
+'version of the shape of data; NULL is 1';
+
 CREATE TYPE immutable.appended AS (
 	version bigint,
 	position bigint,
@@ -132,6 +152,22 @@ LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'ie_append';
 COMMENT ON FUNCTION immutable.append(regclass, text, text, jsonb, jsonb, bigint, uuid, integer) IS
 'append one event to a stream; expected_version: NULL any, 0 a new stream, n exactly n, -4 an existing stream; a repeated id answers as the first time (22004, 22023, 23505, 25006, 27000, 40001, 42501, 42809, 55000)';
+
+CREATE FUNCTION immutable.append_batch(
+	log regclass, stream text, events immutable.new_event[], expected_version bigint DEFAULT NULL)
+RETURNS immutable.appended
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'ie_append_batch';
+COMMENT ON FUNCTION immutable.append_batch(regclass, text, immutable.new_event[], bigint) IS
+'append events to one stream, all or none; answers with the last one; arguments and retries as for append (22004, 22023, 23505, 25006, 27000, 40001, 42501, 42809, 55000)';
+
+CREATE FUNCTION immutable.append_json(
+	log regclass, stream text, events jsonb, expected_version bigint DEFAULT NULL)
+RETURNS immutable.appended
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'ie_append_json';
+COMMENT ON FUNCTION immutable.append_json(regclass, text, jsonb, bigint) IS
+'append_batch of a JSON array of objects with the keys type, data, metadata, id, schema_version (22004, 22023, 22P02, 23505, 25006, 27000, 40001, 42501, 42809, 55000)';
 
 CREATE FUNCTION immutable.stream_version(log regclass, stream text) RETURNS bigint
 LANGUAGE C STABLE PARALLEL SAFE

@@ -1,18 +1,17 @@
 /*
- * append.c: one event to the end of its stream.
+ * append.c: new events to the end of their stream.
  *
  * The order of the steps is the promise: check the arguments, the privilege
  * and the guards; lock the stream for this call; read its head, waiting for a
  * writer in progress; recognise a retry; check the expected version; only then
- * draw a position; write; let others in. So a refused append draws no
+ * draw positions; write; let others in. So a refused append draws no
  * position, versions have no gaps, positions rise within a stream, and no
- * append is lost.
+ * append is lost. Many events go through the same steps as one.
  */
 #include "immutable_events.h"
 
 #include "access/htup_details.h"
 #include "access/xact.h"
-#include "commands/sequence.h"
 #include "compat.h"
 #include "funcapi.h"
 #include "miscadmin.h"
@@ -20,6 +19,7 @@
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/typcache.h"
 #include "utils/uuid.h"
 
@@ -38,60 +38,84 @@ typedef struct Expectation
 	int64		version;
 } Expectation;
 
-static void read_event(FunctionCallInfo fcinfo, IeEvent *event);
+static void forbid_read_only(const char *function);
 static Expectation read_expectation(FunctionCallInfo fcinfo, int argno);
-static Appended append(Oid log, IeEvent *event, Expectation expected);
+static Appended append(Oid log, IeNewEvents *batch, Expectation expected);
+static Appended write_events(IeTarget *target, IeNewEvents *batch,
+							 const IeHead *head);
 static void check_fit(const IeTarget *target);
 static void check_facts(const IeTarget *target, const IeLog *facts);
-static IeHead lock_head(IeTarget *target, const text *stream,
-						const pg_uuid_t *id, IeHead *same_id);
-static bool is_retry(const IeTarget *target, const IeEvent *event,
+static IeHead lock_head(IeTarget *target, const IeNewEvents *batch,
+						IeHead *same_id, int *which);
+static bool is_retry(const IeTarget *target, const IeNewEvents *batch,
 					 Expectation expected, const IeHead *head,
-					 const IeHead *same_id);
-pg_noreturn static void refuse_id(const IeTarget *target, const IeEvent *event,
-								  const IeHead *same_id);
+					 IeHead *same_id, int which);
+pg_noreturn static void refuse_id(const IeTarget *target,
+								  const pg_uuid_t *id, const IeHead *same_id);
 static void check_expectation(const IeTarget *target, const text *stream,
 							  Expectation expected, int64 version);
 static void check_seen(const IeTarget *target, const IeHead *head);
 static void place(const IeTarget *target, IeEvent *event, const IeHead *head);
+static int64 find_floor(Relation log);
 static Datum to_record(FunctionCallInfo fcinfo, Appended result);
 
 PG_FUNCTION_INFO_V1(ie_append);
+PG_FUNCTION_INFO_V1(ie_append_batch);
+PG_FUNCTION_INFO_V1(ie_append_json);
 
 /* Append one event to a stream. */
 Datum
 ie_append(PG_FUNCTION_ARGS)
 {
-	IeEvent		event;
+	IeNewEvents batch;
 	Expectation expected;
-	Appended	result;
 
-	PreventCommandDuringRecovery("immutable.append()");
-	PreventCommandIfReadOnly("immutable.append()");
-	PreventCommandIfParallelMode("immutable.append()");
+	forbid_read_only("immutable.append()");
 	ie_require_arg(fcinfo, 0, "log");
-	read_event(fcinfo, &event);
+	batch = ie_new_event(fcinfo);
 	expected = read_expectation(fcinfo, 5);
-	result = append(PG_GETARG_OID(0), &event, expected);
-	PG_RETURN_DATUM(to_record(fcinfo, result));
+	PG_RETURN_DATUM(to_record(fcinfo, append(PG_GETARG_OID(0), &batch, expected)));
 }
 
-/* Take the event from the arguments, and refuse what is not one. */
-static void
-read_event(FunctionCallInfo fcinfo, IeEvent *event)
+/* Append the events of an array to a stream, all or none. */
+Datum
+ie_append_batch(PG_FUNCTION_ARGS)
 {
+	IeNewEvents batch;
+	Expectation expected;
+
+	forbid_read_only("immutable.append_batch()");
+	ie_require_arg(fcinfo, 0, "log");
 	ie_require_arg(fcinfo, 1, "stream");
-	ie_require_arg(fcinfo, 2, "type");
-	ie_require_arg(fcinfo, 3, "data");
-	ie_require_arg(fcinfo, 7, "schema_version");
-	event->stream = PG_GETARG_TEXT_PP(1);
-	event->type = PG_GETARG_TEXT_PP(2);
-	event->data = PG_GETARG_JSONB_P(3);
-	event->metadata = PG_ARGISNULL(4) ? NULL : PG_GETARG_JSONB_P(4);
-	event->id = PG_ARGISNULL(6) ? NULL : PG_GETARG_UUID_P(6);
-	event->schema_version = PG_GETARG_INT32(7);
-	ie_check_event(event);
-	event->metadata = ie_metadata(event->metadata);
+	ie_require_arg(fcinfo, 2, "events");
+	batch = ie_new_events_from_array(PG_GETARG_TEXT_PP(1), PG_GETARG_ARRAYTYPE_P(2));
+	expected = read_expectation(fcinfo, 3);
+	PG_RETURN_DATUM(to_record(fcinfo, append(PG_GETARG_OID(0), &batch, expected)));
+}
+
+/* Append the events of a JSON array to a stream, all or none. */
+Datum
+ie_append_json(PG_FUNCTION_ARGS)
+{
+	IeNewEvents batch;
+	Expectation expected;
+
+	forbid_read_only("immutable.append_json()");
+	ie_require_arg(fcinfo, 0, "log");
+	ie_require_arg(fcinfo, 1, "stream");
+	ie_require_arg(fcinfo, 2, "events");
+	batch = ie_new_events_from_json(PG_GETARG_TEXT_PP(1), PG_GETARG_JSONB_P(2));
+	expected = read_expectation(fcinfo, 3);
+	PG_RETURN_DATUM(to_record(fcinfo, append(PG_GETARG_OID(0), &batch, expected)));
+}
+
+/* Nothing is written on a standby, in a read-only transaction, by a worker. */
+static void
+forbid_read_only(const char *function)
+{
+	PreventCommandDuringRecovery(function);
+	PreventCommandIfReadOnly(function);
+	PreventCommandIfParallelMode(function);
 }
 
 /* Take expected_version from the arguments. */
@@ -115,39 +139,60 @@ read_expectation(FunctionCallInfo fcinfo, int argno)
 
 /* The steps of an append, in the order that makes the promises hold. */
 static Appended
-append(Oid log, IeEvent *event, Expectation expected)
+append(Oid log, IeNewEvents *batch, Expectation expected)
 {
-	IeTarget	target = ie_open_log(log, event->stream, RowExclusiveLock);
-	pg_uuid_t	generated;
+	IeTarget	target = ie_open_log(log, batch->stream, RowExclusiveLock);
 	IeHead		head;
 	IeHead		same_id = {0};
+	int			which = 0;
 	Appended	result;
 
 	ie_check_access(target.log, ACL_INSERT);
 	check_fit(&target);
-	head = lock_head(&target, event->stream, event->id, &same_id);
-	if (event->id != NULL &&
-		is_retry(&target, event, expected, &head, &same_id))
+	head = lock_head(&target, batch, &same_id, &which);
+	if (is_retry(&target, batch, expected, &head, &same_id, which))
 	{
 		check_seen(&target, &same_id);
-		ie_unlock_stream(&target, event->stream);
+		ie_unlock_stream(&target, batch->stream);
 		result = (Appended) {same_id.version, same_id.position, 0};
 	}
 	else
 	{
-		check_expectation(&target, event->stream, expected, head.version);
+		check_expectation(&target, batch->stream, expected, head.version);
 		check_seen(&target, &head);
-		if (event->id == NULL)
-		{
-			ie_uuid_v7(&generated);
-			event->id = &generated;
-		}
-		place(&target, event, &head);
-		ie_insert(&target, event);
-		result = (Appended) {event->version, event->position, 1};
+		result = write_events(&target, batch, &head);
 	}
 	ie_close_log(&target);
 	return result;
+}
+
+/* Give the events their places, and write them. */
+static Appended
+write_events(IeTarget *target, IeNewEvents *batch, const IeHead *head)
+{
+	pg_uuid_t  *generated = palloc(sizeof(pg_uuid_t) * Max(batch->count, 1));
+	IeHead		last = *head;
+	int			i;
+
+	for (i = 0; i < batch->count; i++)
+	{
+		IeEvent    *event = &batch->events[i];
+
+		if (event->id == NULL)
+		{
+			ie_uuid_v7(&generated[i]);
+			event->id = &generated[i];
+		}
+		place(target, event, &last);
+		last.version = event->version;
+		last.position = event->position;
+		last.recorded_at = event->recorded_at;
+	}
+	if (batch->count > 0)
+		ie_insert(target, batch);
+	else
+		ie_unlock_stream(target, batch->stream);
+	return (Appended) {last.version, last.position, batch->count};
 }
 
 /* Fail closed: never write into a log that anybody could change. */
@@ -176,17 +221,17 @@ check_facts(const IeTarget *target, const IeLog *facts)
 }
 
 /*
- * Lock the stream and read its head, and the event that has the given id. If
- * either was written by a transaction in progress, wait for it without the
- * lock and ask again. The head of a stream that this transaction has appended
- * to is known; the lock is needed all the same, or another backend's scan of
- * the index could miss our next event and then find the last one committed.
- * The sequence is locked first, as nextval will do anyway: an import
- * is waited for while no stream is locked.
+ * Lock the stream and read its head, and an event that has one of the given
+ * ids. If either was written by a transaction in progress, wait for it without
+ * the lock and ask again. The head of a stream that this transaction has
+ * appended to is known; the lock is needed all the same, or another backend's
+ * scan of the index could miss our next event and then find the last one
+ * committed. The sequence is locked first, as nextval will do anyway: an
+ * import is waited for while no stream is locked.
  */
 static IeHead
-lock_head(IeTarget *target, const text *stream, const pg_uuid_t *id,
-		  IeHead *same_id)
+lock_head(IeTarget *target, const IeNewEvents *batch, IeHead *same_id,
+		  int *which)
 {
 	for (;;)
 	{
@@ -194,47 +239,59 @@ lock_head(IeTarget *target, const text *stream, const pg_uuid_t *id,
 		TransactionId writer;
 
 		LockRelationOid(target->root->sequence, RowExclusiveLock);
-		ie_lock_stream(target, stream);
-		if (!ie_own_head(target, stream, &head))
-			head = ie_read_head(target, stream);
+		ie_lock_stream(target, batch->stream);
+		if (!ie_own_head(target, batch->stream, &head))
+			head = ie_read_head(target, batch->stream);
 		writer = head.writer;
-		if (!TransactionIdIsValid(writer) && id != NULL)
+		if (!TransactionIdIsValid(writer))
 		{
-			*same_id = ie_find_id(target, stream, id);
+			*same_id = ie_find_ids(target, batch, which);
 			writer = same_id->writer;
 		}
 		if (!TransactionIdIsValid(writer))
 			return head;
-		ie_unlock_stream(target, stream);
+		ie_unlock_stream(target, batch->stream);
 		XactLockTableWait(writer, target->rel, NULL, XLTW_None);
 	}
 }
 
 /*
- * Is this event in the stream already, where the caller expects it to go?
- * (The table is KurrentDB's: a retry answers as the first call did.)
+ * Are these events in the stream already, where the caller expects them to go?
+ * Then same_id becomes the last of them. (The table is KurrentDB's: a retry
+ * answers as the first call did.)
  */
 static bool
-is_retry(const IeTarget *target, const IeEvent *event, Expectation expected,
-		 const IeHead *head, const IeHead *same_id)
+is_retry(const IeTarget *target, const IeNewEvents *batch,
+		 Expectation expected, const IeHead *head, IeHead *same_id, int which)
 {
+	int64		first = same_id->version - which;
+
 	if (same_id->version == 0)
 		return false;
 	if (same_id->same_stream &&
 		(expected.any || expected.version == IE_STREAM_EXISTS ||
-		 expected.version + 1 == same_id->version))
-		return true;
-	check_expectation(target, event->stream, expected, head->version);
-	refuse_id(target, event, same_id);
+		 expected.version + 1 == first))
+	{
+		IeHead		last = batch->count == 1 ? *same_id
+			: ie_stored_run(target, batch, first);
+
+		if (last.version > 0)
+		{
+			*same_id = last;
+			return true;
+		}
+	}
+	check_expectation(target, batch->stream, expected, head->version);
+	refuse_id(target, batch->events[which].id, same_id);
 }
 
 /* Raise the error for an id that stands elsewhere. */
 static void
-refuse_id(const IeTarget *target, const IeEvent *event,
+refuse_id(const IeTarget *target, const pg_uuid_t *given,
 		  const IeHead *same_id)
 {
 	char	   *id = DatumGetCString(DirectFunctionCall1(uuid_out,
-														 UUIDPGetDatum(event->id)));
+														 UUIDPGetDatum(given)));
 
 	ereport(ERROR,
 			(errcode(ERRCODE_UNIQUE_VIOLATION),
@@ -294,16 +351,31 @@ place(const IeTarget *target, IeEvent *event, const IeHead *head)
 {
 	event->version = head->version + 1;
 	event->recorded_at = Max(GetCurrentTimestamp(), head->recorded_at);
-	event->position = nextval_internal(target->root->sequence, false);
-	if (event->position <= head->position)
+	if (target->root->floor == 0)
+		target->root->floor = find_floor(target->log);
+	event->position = ie_next_position(target->root->sequence);
+	if (event->position <= head->position ||
+		event->position <= target->root->floor)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("the sequence of log \"%s\" was set back",
 						RelationGetRelationName(target->log)),
-				 errdetail("It gave position " INT64_FORMAT ", the stream's last event has " INT64_FORMAT ".",
-						   event->position, head->position),
-				 errhint("Set it to the highest position of the log."),
+				 errdetail("It gave position " INT64_FORMAT ", the log has been at " INT64_FORMAT ".",
+						   event->position, Max(head->position, target->root->floor)),
+				 errhint("Call immutable.sync_position."),
 				 errtable(target->log)));
+	target->root->floor = event->position;
+}
+
+/* No position may be drawn up to here: it was taken, or passed by readers. */
+static int64
+find_floor(Relation log)
+{
+	Snapshot	latest = RegisterSnapshot(GetLatestSnapshot());
+	int64		recorded = ie_recorded_position(RelationGetRelid(log), latest);
+
+	UnregisterSnapshot(latest);
+	return Max(recorded, ie_highest_position(log));
 }
 
 /* Build the answer. */

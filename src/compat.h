@@ -11,7 +11,12 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_proc.h"
 #include "executor/executor.h"
+#include "miscadmin.h"
 #include "parser/parse_relation.h"
+#include "storage/lock.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "storage/sinvaladt.h"
 #include "utils/acl.h"
 #include "utils/guc.h"
 
@@ -126,6 +131,62 @@ ie_written_catalogs(List *accesses)
 			catalogs = lappend_oid(catalogs, access->relid);
 	}
 	return catalogs;
+}
+
+/* Does this transaction hold just this lock on a relation? */
+static inline bool
+ie_holds_relation(Oid relid, LOCKMODE mode)
+{
+	LOCKTAG		tag;
+
+	SET_LOCKTAG_RELATION(tag, MyDatabaseId, relid);
+#if PG_VERSION_NUM >= 170000
+	return LockHeldByMe(&tag, mode, false);
+#else
+	return LockHeldByMe(&tag, mode);
+#endif
+}
+
+/* The process that runs, or ran, a transaction; NULL when it is gone. */
+static inline PGPROC *
+ie_process_of(VirtualTransactionId transaction)
+{
+#if PG_VERSION_NUM >= 170000
+	return ProcNumberGetProc(transaction.procNumber);
+#else
+	return BackendIdGetProc(transaction.backendId);
+#endif
+}
+
+/*
+ * Does a process hold a lock, of one partition of the lock table, that has
+ * these fields 2 and 4? The caller holds the partition's LWLock.
+ */
+static inline bool
+ie_process_holds(PGPROC *process, int partition, uint32 field2, uint16 field4)
+{
+#if PG_VERSION_NUM >= 160000
+	dlist_iter	iter;
+
+	dlist_foreach(iter, &process->myProcLocks[partition])
+	{
+		PROCLOCK   *held = dlist_container(PROCLOCK, procLink, iter.cur);
+#else
+	SHM_QUEUE  *list = &process->myProcLocks[partition];
+	PROCLOCK   *held = (PROCLOCK *) SHMQueueNext(list, list, offsetof(PROCLOCK, procLink));
+
+	for (; held != NULL;
+		 held = (PROCLOCK *) SHMQueueNext(list, &held->procLink, offsetof(PROCLOCK, procLink)))
+	{
+#endif
+		const LOCKTAG *tag = &held->tag.myLock->tag;
+
+		if (held->holdMask != 0 && tag->locktag_type == LOCKTAG_ADVISORY &&
+			tag->locktag_field1 == MyDatabaseId &&
+			tag->locktag_field2 == field2 && tag->locktag_field4 == field4)
+			return true;
+	}
+	return false;
 }
 
 /* Insert the index entries of a new row. */

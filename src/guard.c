@@ -86,8 +86,8 @@ check_insert(TriggerData *trigdata)
 }
 
 /*
- * Is this the row that append announced, or the statement that brings it? One
- * announcement is good for one row.
+ * Is this the next row that append announced, or the statement that brings it?
+ * An announcement is good for one row.
  */
 static bool
 is_admitted(TriggerData *trigdata)
@@ -95,16 +95,17 @@ is_admitted(TriggerData *trigdata)
 	Oid			relid = RelationGetRelid(trigdata->tg_relation);
 	IeEvent		row;
 
-	if (admitted.event == NULL)
+	if (admitted.left == 0)
 		return false;
 	if (!TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
 		return relid == admitted.log;
 	if (relid != admitted.leaf)
 		return false;
 	ie_event_from_slot(trigdata->tg_trigslot, &row);
-	if (ie_difference(admitted.event, &row) != NULL)
+	if (ie_difference(admitted.next, &row) != NULL)
 		return false;
-	admitted.event = NULL;
+	admitted.next++;
+	admitted.left--;
 	return true;
 }
 
@@ -119,7 +120,7 @@ is_replicated(void)
 		DatumGetInt32(OidFunctionCall0(F_PG_TRIGGER_DEPTH)) == 1;
 }
 
-/* Announce the next row of a log; answers what was announced before. */
+/* Announce the next rows of a log; answers what was announced before. */
 IeAdmission
 ie_guard_admit(IeAdmission admission)
 {

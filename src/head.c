@@ -13,9 +13,12 @@
 #include "access/genam.h"
 #include "access/relscan.h"
 #include "access/sysattr.h"
+#include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
+#include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
+#include "catalog/pg_inherits.h"
 #include "common/hashfn.h"
 #include "compat.h"
 #include "miscadmin.h"
@@ -39,17 +42,29 @@ typedef struct Probe
 	TupleTableSlot *slot;
 } Probe;
 
+/* The events whose ids are looked for, in order of id, and the one found. */
+typedef struct IdSearch
+{
+	const IeEvent **events;
+	int			count;
+	const IeEvent *found;
+} IdSearch;
+
 static LOCKTAG stream_tag(const IeTarget *target, const text *stream);
 static void stream_key(ScanKey key, const text *stream);
+static IdSearch collect_ids(const IeNewEvents *batch);
+static int	compare_ids(const void *a, const void *b);
 static IeHead find(const IeTarget *target, Oid index, ScanKey keys, int nkeys,
-				   const text *stream, const pg_uuid_t *id);
+				   const text *stream, IdSearch *search);
 static void begin_probe(Probe *probe, const IeTarget *target, Oid index,
 						ScanKey keys, int nkeys);
 static bool next_row(Probe *probe);
 static void end_probe(Probe *probe);
 static bool is_unseen(Relation rel, TupleTableSlot *slot);
-static bool same_id(TupleTableSlot *slot, const pg_uuid_t *id);
-static void read_event(IeHead *head, TupleTableSlot *slot, const text *stream);
+static bool has_some_id(TupleTableSlot *slot, IdSearch *search);
+static bool has_id(TupleTableSlot *slot, const pg_uuid_t *id);
+static void read_event(IeHead *head, const Probe *probe, const IeTarget *target,
+					   const text *stream);
 
 /* Keep other appenders of the stream out, for the length of one call. */
 void
@@ -72,6 +87,34 @@ ie_unlock_stream(IeTarget *target, const text *stream)
 	tag = stream_tag(target, stream);
 	LockRelease(&tag, ExclusiveLock, false);
 	target->locked = false;
+}
+
+/*
+ * Is one of these transactions between drawing a position of the log and
+ * writing its row? It holds the lock of a stream meanwhile.
+ */
+bool
+ie_is_writing(Oid log, const VirtualTransactionId *writers, int count)
+{
+	bool		found = false;
+	int			partition;
+	int			i;
+
+	for (partition = 0; partition < NUM_LOCK_PARTITIONS && !found; partition++)
+	{
+		LWLock	   *lock = LockHashPartitionLockByIndex(partition);
+
+		LWLockAcquire(lock, LW_SHARED);
+		for (i = 0; i < count && !found; i++)
+		{
+			PGPROC	   *process = ie_process_of(writers[i]);
+
+			found = process != NULL &&
+				ie_process_holds(process, partition, log, STREAM_LOCK);
+		}
+		LWLockRelease(lock);
+	}
+	return found;
 }
 
 /* The lock of a stream: its log, and a hash of its name. */
@@ -125,26 +168,124 @@ ie_stored_difference(const IeTarget *target, const IeEvent *event)
 }
 
 /*
- * The event with a given id, committed or not. Without an index on ids the
- * stream itself is searched, from its head downward.
+ * An event that has one of the given ids, committed or not, and which one it
+ * is. An index on ids makes the first given id speak for all: the others stand
+ * behind it, or the index refuses them. Without one the stream is searched
+ * from its head downward, for each of them.
  */
 IeHead
-ie_find_id(const IeTarget *target, const text *stream, const pg_uuid_t *id)
+ie_find_ids(const IeTarget *target, const IeNewEvents *batch, int *which)
 {
 	const IeLog *facts = target->facts;
+	IdSearch	search = collect_ids(batch);
 	ScanKeyData keys[2];
 	int			nkeys = 0;
+	IeHead		head;
 
+	if (search.count == 0)
+		return (IeHead) {0};
 	if (!OidIsValid(facts->id_index))
 	{
-		stream_key(&keys[0], stream);
-		return find(target, facts->version_index, keys, 1, stream, id);
+		stream_key(&keys[0], batch->stream);
+		qsort(search.events, search.count, sizeof(*search.events), compare_ids);
+		head = find(target, facts->version_index, keys, 1, batch->stream, &search);
 	}
-	if (facts->id_by_stream)
-		stream_key(&keys[nkeys++], stream);
-	ScanKeyInit(&keys[nkeys], nkeys + 1, BTEqualStrategyNumber, F_UUID_EQ,
-				UUIDPGetDatum(id));
-	return find(target, facts->id_index, keys, nkeys + 1, stream, id);
+	else
+	{
+		if (facts->id_by_stream)
+			stream_key(&keys[nkeys++], batch->stream);
+		ScanKeyInit(&keys[nkeys], nkeys + 1, BTEqualStrategyNumber, F_UUID_EQ,
+					UUIDPGetDatum(search.events[0]->id));
+		search.found = search.events[0];
+		head = find(target, facts->id_index, keys, nkeys + 1, batch->stream, NULL);
+	}
+	if (head.version > 0)
+		*which = search.found - batch->events;
+	return head;
+}
+
+/* The events of a batch that have an id. */
+static IdSearch
+collect_ids(const IeNewEvents *batch)
+{
+	IdSearch	search = {palloc(sizeof(IeEvent *) * Max(batch->count, 1)), 0, NULL};
+	int			i;
+
+	for (i = 0; i < batch->count; i++)
+		if (batch->events[i].id != NULL)
+			search.events[search.count++] = &batch->events[i];
+	return search;
+}
+
+/* Order events by id, for qsort and bsearch. */
+static int
+compare_ids(const void *a, const void *b)
+{
+	return memcmp((*(const IeEvent *const *) a)->id->data,
+				  (*(const IeEvent *const *) b)->id->data, UUID_LEN);
+}
+
+/*
+ * The last of as many events as there are in the batch, if they stand in the
+ * stream from a version on and have the ids that the batch gives.
+ */
+IeHead
+ie_stored_run(const IeTarget *target, const IeNewEvents *batch,
+			  int64 from_version)
+{
+	IeHead		last = {0};
+	ScanKeyData keys[3];
+	Probe		probe;
+	int			left = batch->count;
+
+	stream_key(&keys[0], batch->stream);
+	ScanKeyInit(&keys[1], 2, BTGreaterEqualStrategyNumber, F_INT8GE,
+				Int64GetDatum(from_version));
+	ScanKeyInit(&keys[2], 2, BTLessStrategyNumber, F_INT8LT,
+				Int64GetDatum(from_version + batch->count));
+	begin_probe(&probe, target, target->facts->version_index, keys, 3);
+	while (left > 0 && next_row(&probe))
+	{
+		const pg_uuid_t *id = batch->events[--left].id;
+
+		if (id != NULL && !has_id(probe.slot, id))
+			break;
+		if (left == batch->count - 1)
+			read_event(&last, &probe, target, batch->stream);
+		if (left == 0)
+		{
+			end_probe(&probe);
+			return last;
+		}
+	}
+	end_probe(&probe);
+	return (IeHead) {0};
+}
+
+/* The highest position of a log, committed or not; 0 when it is empty. */
+int64
+ie_highest_position(Relation log)
+{
+	int64		highest = 0;
+	ListCell   *cell;
+
+	foreach(cell, find_all_inheritors(RelationGetRelid(log), AccessShareLock, NULL))
+	{
+		Relation	rel = table_open(lfirst_oid(cell), NoLock);
+		IeTarget	target = {.log = log, .rel = rel};
+		Probe		probe;
+		bool		isnull;
+
+		if (rel->rd_rel->relkind == RELKIND_RELATION)
+		{
+			begin_probe(&probe, &target, ie_position_index(rel, false), NULL, 0);
+			if (next_row(&probe))
+				highest = Max(highest, DatumGetInt64(slot_getattr(probe.slot, IE_POSITION, &isnull)));
+			end_probe(&probe);
+		}
+		table_close(rel, NoLock);
+	}
+	return highest;
 }
 
 /* A scan key: the first index column equals the stream. */
@@ -155,10 +296,10 @@ stream_key(ScanKey key, const text *stream)
 						   C_COLLATION_OID, F_TEXTEQ, PointerGetDatum(stream));
 }
 
-/* The last row that fits, and has the id if one is given. */
+/* The last row that fits, and has one of the ids if some are given. */
 static IeHead
 find(const IeTarget *target, Oid index, ScanKey keys, int nkeys,
-	 const text *stream, const pg_uuid_t *id)
+	 const text *stream, IdSearch *search)
 {
 	IeHead		head = {0};
 	Probe		probe;
@@ -167,12 +308,9 @@ find(const IeTarget *target, Oid index, ScanKey keys, int nkeys,
 	while (next_row(&probe))
 	{
 		CHECK_FOR_INTERRUPTS();
-		if (id != NULL && !same_id(probe.slot, id))
+		if (search != NULL && !has_some_id(probe.slot, search))
 			continue;
-		read_event(&head, probe.slot, stream);
-		head.writer = probe.dirty.xmin;
-		head.unseen = !TransactionIdIsValid(head.writer) &&
-			is_unseen(target->rel, probe.slot);
+		read_event(&head, &probe, target, stream);
 		break;
 	}
 	end_probe(&probe);
@@ -225,9 +363,25 @@ is_unseen(Relation rel, TupleTableSlot *slot)
 	return !TransactionIdIsCurrentTransactionId(DatumGetTransactionId(writer));
 }
 
+/* Has the row one of the ids that are looked for? */
+static bool
+has_some_id(TupleTableSlot *slot, IdSearch *search)
+{
+	bool		isnull;
+	IeEvent		row = {.id = DatumGetUUIDP(slot_getattr(slot, IE_ID, &isnull))};
+	const IeEvent *key = &row;
+	const IeEvent **found = bsearch(&key, search->events, search->count,
+									sizeof(*search->events), compare_ids);
+
+	if (found == NULL)
+		return false;
+	search->found = *found;
+	return true;
+}
+
 /* Does the row carry this id? */
 static bool
-same_id(TupleTableSlot *slot, const pg_uuid_t *id)
+has_id(TupleTableSlot *slot, const pg_uuid_t *id)
 {
 	bool		isnull;
 	Datum		value = slot_getattr(slot, IE_ID, &isnull);
@@ -236,10 +390,12 @@ same_id(TupleTableSlot *slot, const pg_uuid_t *id)
 		memcmp(DatumGetUUIDP(value)->data, id->data, UUID_LEN) == 0;
 }
 
-/* Take what append needs from the row. */
+/* Take what append needs from the row that a probe stands on. */
 static void
-read_event(IeHead *head, TupleTableSlot *slot, const text *stream)
+read_event(IeHead *head, const Probe *probe, const IeTarget *target,
+		   const text *stream)
 {
+	TupleTableSlot *slot = probe->slot;
 	bool		isnull;
 	text	   *found;
 
@@ -250,4 +406,7 @@ read_event(IeHead *head, TupleTableSlot *slot, const text *stream)
 	head->id = *DatumGetUUIDP(slot_getattr(slot, IE_ID, &isnull));
 	found = DatumGetTextPP(slot_getattr(slot, IE_STREAM, &isnull));
 	head->same_stream = ie_same_text(found, stream);
+	head->writer = probe->dirty.xmin;
+	head->unseen = !TransactionIdIsValid(head->writer) &&
+		is_unseen(target->rel, slot);
 }

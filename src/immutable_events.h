@@ -13,9 +13,12 @@
 #include "executor/tuptable.h"
 #include "nodes/execnodes.h"
 #include "nodes/parsenodes.h"
+#include "storage/lock.h"
+#include "utils/array.h"
 #include "utils/jsonb.h"
 #include "utils/relcache.h"
 #include "utils/timestamp.h"
+#include "utils/tuplestore.h"
 #include "utils/uuid.h"
 
 #define IE_EXTENSION	"immutable_events"
@@ -25,6 +28,7 @@
 
 extern Jsonb *ie_context;		/* immutable.context, or NULL */
 extern bool ie_import;			/* immutable.import */
+extern char *ie_lease;			/* immutable.lease */
 
 /* args.c: arguments */
 
@@ -84,6 +88,14 @@ typedef struct IeEvent
 	Jsonb	   *metadata;
 } IeEvent;
 
+/* Events that a caller wants to append to one stream. */
+typedef struct IeNewEvents
+{
+	text	   *stream;
+	int			count;
+	IeEvent    *events;
+} IeNewEvents;
+
 extern void ie_check_stream(const text *stream);
 extern void ie_check_event(const IeEvent *event);
 extern Jsonb *ie_metadata(Jsonb *given);
@@ -101,12 +113,13 @@ extern void ie_uuid_v7(pg_uuid_t *uuid);
 #define IE_GUARD_ROW		"immutable_guard_row"
 #define IE_GUARD_STATEMENT	"immutable_guard_statement"
 
-/* The row that append is about to write, so that the guard lets it in. */
+/* The rows that append is about to write, so that the guard lets them in. */
 typedef struct IeAdmission
 {
 	Oid			log;
 	Oid			leaf;			/* the log itself when not partitioned */
-	const IeEvent *event;		/* NULL once it is in */
+	const IeEvent *next;
+	int			left;			/* 0 once they are in */
 } IeAdmission;
 
 extern IeAdmission ie_guard_admit(IeAdmission admission);
@@ -133,6 +146,16 @@ extern void ie_release(Oid trigger);
 extern bool ie_is_releasing(void);
 extern void ie_refuse(Oid relid, const char *verb, const char *reason);
 
+/* registry.c: queries on the extension's own tables */
+
+typedef void (*IeRegistryReceiver) (void *state);
+
+extern Oid	ie_extension_owner(void);
+extern uint64 ie_registry_queries(void);
+extern uint64 ie_registry_query(const char *query, int nargs, Oid *types,
+								Datum *values, const char *nulls,
+								IeRegistryReceiver receiver, void *state);
+
 /* import.c: rows the owner brings into a log by INSERT or COPY */
 
 extern void ie_import_begin(Relation rel);
@@ -141,7 +164,6 @@ extern void ie_import_row(Relation rel, TupleTableSlot *slot);
 /* guard_changes.c: the audit trail of the guards */
 
 extern void ie_record_change(Relation rel, const char *action);
-extern Oid	ie_extension_owner(void);
 
 /* temporary.c: what would go when a session ends */
 
@@ -205,14 +227,16 @@ typedef struct IeLog
 	bool		is_log;			/* or a leaf of one */
 	bool		guards_only;	/* no trigger but our guards */
 	Oid			sequence;		/* draws positions; not set in a leaf */
+	int64		floor;			/* no position may be drawn up to here; 0: ask */
 	Oid			version_index;	/* unique (stream, version) */
 	Oid			id_index;		/* unique (id) or (stream, id), if any */
 	bool		id_by_stream;	/* id_index begins with stream */
 	const char *problem;		/* why append must refuse, or NULL */
 	const char *remedy;			/* what the user can do about it */
 	uint32		guard_hash;		/* syscache hash of the guard function */
-	SPIPlanPtr	insert;			/* for logs the planner must write to */
-	char	   *insert_name;	/* the log's name when it was prepared */
+	SPIPlanPtr	insert_one;		/* for logs the planner must write to */
+	SPIPlanPtr	insert_many;
+	char	   *insert_name;	/* the log's name when they were prepared */
 } IeLog;
 
 /* Where a stream's events are: the log itself, or one leaf of it. */
@@ -238,6 +262,9 @@ typedef struct IeHead
 } IeHead;
 
 extern IeTarget ie_open_log(Oid relid, const text *stream, LOCKMODE lockmode);
+extern IeTarget ie_open_whole_log(Oid relid, LOCKMODE lockmode);
+extern bool ie_is_btree_on(Relation index, int column);
+extern Oid	ie_position_index(Relation rel, bool missing_ok);
 extern uint64 ie_log_changes(void);
 extern void ie_close_log(IeTarget *target);
 extern bool ie_row_security(Relation log);
@@ -246,11 +273,16 @@ extern bool ie_row_security(Relation log);
 
 extern void ie_lock_stream(IeTarget *target, const text *stream);
 extern void ie_unlock_stream(IeTarget *target, const text *stream);
+extern bool ie_is_writing(Oid log, const VirtualTransactionId *writers,
+						  int count);
+extern int64 ie_highest_position(Relation log);
 extern IeHead ie_read_head(const IeTarget *target, const text *stream);
 extern const char *ie_stored_difference(const IeTarget *target,
 										const IeEvent *event);
-extern IeHead ie_find_id(const IeTarget *target, const text *stream,
-						 const pg_uuid_t *id);
+extern IeHead ie_find_ids(const IeTarget *target, const IeNewEvents *batch,
+						  int *which);
+extern IeHead ie_stored_run(const IeTarget *target, const IeNewEvents *batch,
+							int64 from_version);
 
 /* own_heads.c: the streams that this transaction has appended to */
 
@@ -260,9 +292,74 @@ extern void ie_forget_own_heads(void);
 extern void ie_note_own_head(const IeTarget *target, const text *stream,
 							 const IeHead *head);
 
-/* insert.c: one event into the table, directly or through the planner */
+/* position.c: positions, drawn from a log's sequence */
 
-extern void ie_insert(IeTarget *target, const IeEvent *event);
+extern int64 ie_next_position(Oid sequence);
+extern void ie_note_own_position(Oid sequence, int64 position);
+extern int64 ie_own_first_position(Oid sequence);
+
+/* recorded.c: positions that were recorded as safe to have read up to */
+
+extern int64 ie_recorded_position(Oid log, Snapshot snapshot);
+extern int64 ie_persisted_position(Oid log, Snapshot snapshot);
+extern void ie_lock_registry(const char *table, LOCKMODE lockmode);
+extern void ie_record_position(Oid log, int64 position);
+extern void ie_forget_log(Oid log);
+
+/* position_scan.c: a look at the rows of a log in order of position */
+
+typedef bool (*IePositionTest) (struct IndexScanDescData *scan,
+								TupleTableSlot *slot, ItemPointer tid,
+								void *state);
+
+extern int64 ie_first_position(Relation log, int64 after, int64 upto,
+							   Snapshot snapshot, IePositionTest test,
+							   void *state);
+
+/* horizon.c: how far a log is decided */
+
+extern int64 ie_decided_position(Relation log, Oid sequence);
+extern void ie_nap(int milliseconds);
+extern int64 ie_remembered_position(Oid sequence);
+extern bool ie_import_runs(Oid sequence);
+
+/* fit.c: how far a given snapshot shows a log without a gap */
+
+extern int64 ie_fit_to_snapshot(Relation log, Oid sequence, int64 decided,
+								Snapshot snapshot);
+
+/* safe_position.c: up to which position a log may be read in order */
+
+extern int64 ie_told_position(const IeTarget *target, Snapshot snapshot);
+extern int64 ie_readable_position(const IeTarget *target, Snapshot *snapshot);
+
+/* read_log.c: the events of a log, in order of position */
+
+typedef struct IeSelection
+{
+	int64		after;			/* positions, exclusive and inclusive */
+	int64		upto;
+	int64		max_events;
+	ArrayType  *types;			/* NULL: all */
+	text	   *prefix;			/* of the stream's name; NULL: any */
+	int32		shards;			/* 0: all streams, else those of one shard */
+	int32		shard;
+	ArrayType  *without;		/* streams that are set aside, or NULL */
+	text	   *stream;			/* this one only, or NULL */
+} IeSelection;
+
+extern void ie_select_events(Relation log, const IeSelection *selection,
+							 Snapshot snapshot, Tuplestorestate *store);
+
+/* insert.c: events into the table, directly or through the planner */
+
+extern void ie_insert(IeTarget *target, const IeNewEvents *batch);
+
+/* new_events.c: the events that a caller hands in */
+
+extern IeNewEvents ie_new_event(FunctionCallInfo fcinfo);
+extern IeNewEvents ie_new_events_from_array(text *stream, ArrayType *array);
+extern IeNewEvents ie_new_events_from_json(text *stream, Jsonb *array);
 
 /* read.c: the events of one stream, in order of version */
 

@@ -11,12 +11,16 @@
 
 #include "access/relation.h"
 #include "access/xact.h"
+#include "catalog/namespace.h"
 #include "compat.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "storage/proc.h"
+#include "utils/inval.h"
 #include "utils/fmgrprotos.h"
+#include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 /* What must be the same for a check, a lock and an audit row to serve again. */
 typedef struct ImportKey
@@ -32,10 +36,15 @@ static struct
 	ImportKey	key;
 	Oid			leaf;			/* or the log itself */
 	Oid			sequence;
+	int64		shown;			/* consumers have been shown this, and all below */
+	uint64		queries;		/* on the registries, when that was found out */
 }			current;
 
 static void begin(Relation log, ImportKey key);
+static int64 shown_position(Oid log, Oid sequence);
 static void follow_position(int64 position);
+
+PG_FUNCTION_INFO_V1(ie_sync_position);
 
 /* A statement that may import: owner only, alone, and on record. */
 void
@@ -73,9 +82,39 @@ begin(Relation log, ImportKey key)
 				 errdetail("Its columns are not as create_log made them."),
 				 errtable(log)));
 	LockRelationOid(sequence, ShareRowExclusiveLock);
+	current.shown = shown_position(key.log, sequence);
+	/* what others remember of the log's horizon ends with the import */
+	CacheInvalidateRelcacheByRelid(sequence);
 	ie_record_change(log, "import");
+	current.queries = ie_registry_queries();
 	current.sequence = sequence;
 	current.key = key;
+}
+
+/*
+ * How far consumers have been shown the log. Those who show it at this moment
+ * are waited for, those who come later see that the sequence is locked.
+ */
+static int64
+shown_position(Oid log, Oid sequence)
+{
+	Oid			schema = get_namespace_oid(IE_SCHEMA, false);
+	Oid			safe = get_relname_relid("safe_positions", schema);
+	Oid			shards = get_relname_relid("consumer_shards", schema);
+	Snapshot	latest;
+	int64		shown;
+
+	LockRelationOid(safe, ExclusiveLock);
+	LockRelationOid(shards, ExclusiveLock);
+	latest = RegisterSnapshot(GetLatestSnapshot());
+	shown = ie_recorded_position(log, latest);
+	UnregisterSnapshot(latest);
+	/* what this transaction has polled and not acknowledged is not recorded */
+	if (ie_holds_relation(shards, RowExclusiveLock))
+		shown = Max(shown, ie_remembered_position(sequence));
+	UnlockRelationOid(shards, ExclusiveLock);
+	UnlockRelationOid(safe, ExclusiveLock);
+	return shown;
 }
 
 /* One imported row: as valid as an appended one. */
@@ -100,6 +139,22 @@ ie_import_row(Relation rel, TupleTableSlot *slot)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("position and version must be 1 or more, position at most " INT64_FORMAT,
 						IE_MAX_POSITION)));
+	if (current.queries != ie_registry_queries())
+	{
+		/* this transaction has polled or persisted since */
+		CommandCounterIncrement();
+		current.shown = shown_position(current.key.log, current.sequence);
+		current.queries = ie_registry_queries();
+	}
+	if (event.position <= current.shown)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("cannot import position " INT64_FORMAT, event.position),
+				 errdetail("Consumers have been shown the log up to position " INT64_FORMAT " and would never see it.",
+						   current.shown),
+				 errhint("Import before anybody reads, or at higher positions."),
+				 errtable(rel)));
+	ie_note_own_position(current.sequence, event.position);
 	follow_position(event.position);
 }
 
@@ -110,4 +165,33 @@ follow_position(int64 position)
 	if (ie_last_position(current.sequence) < position)
 		DirectFunctionCall2(setval_oid, ObjectIdGetDatum(current.sequence),
 							Int64GetDatum(position));
+}
+
+/* Move a log's sequence up to its highest position; answers the last one. */
+Datum
+ie_sync_position(PG_FUNCTION_ARGS)
+{
+	IeTarget	target;
+	Oid			sequence;
+	int64		highest;
+
+	ie_require_arg(fcinfo, 0, "log");
+	PreventCommandDuringRecovery("immutable.sync_position()");
+	PreventCommandIfReadOnly("immutable.sync_position()");
+	target = ie_open_whole_log(PG_GETARG_OID(0), AccessShareLock);
+	ie_check_owner(target.log);
+	sequence = target.root->sequence;
+	if (!OidIsValid(sequence))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("log \"%s\" has no sequence",
+						RelationGetRelationName(target.log)),
+				 errtable(target.log)));
+	LockRelationOid(sequence, ShareRowExclusiveLock);
+	highest = ie_highest_position(target.log);
+	if (ie_last_position(sequence) < highest)
+		DirectFunctionCall2(setval_oid, ObjectIdGetDatum(sequence),
+							Int64GetDatum(highest));
+	ie_close_log(&target);
+	PG_RETURN_INT64(ie_last_position(sequence));
 }

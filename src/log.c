@@ -45,6 +45,24 @@ static Oid	leaf_of_stream(Relation rel, const text *stream);
 IeTarget
 ie_open_log(Oid relid, const text *stream, LOCKMODE lockmode)
 {
+	IeTarget	target = ie_open_whole_log(relid, lockmode);
+
+	while (target.rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+	{
+		Oid			leaf = leaf_of_stream(target.rel, stream);
+
+		if (target.rel != target.log)
+			relation_close(target.rel, NoLock);
+		target.rel = table_open(leaf, lockmode);
+		target.facts = lookup(target.rel);
+	}
+	return target;
+}
+
+/* Lock and open a log as a whole. */
+IeTarget
+ie_open_whole_log(Oid relid, LOCKMODE lockmode)
+{
 	IeTarget	target;
 
 	target.log = ie_open_relation(relid, lockmode);
@@ -59,15 +77,6 @@ ie_open_log(Oid relid, const text *stream, LOCKMODE lockmode)
 	target.rel = target.log;
 	target.facts = target.root;
 	target.locked = false;
-	while (target.rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
-	{
-		Oid			leaf = leaf_of_stream(target.rel, stream);
-
-		if (target.rel != target.log)
-			relation_close(target.rel, NoLock);
-		target.rel = table_open(leaf, lockmode);
-		target.facts = lookup(target.rel);
-	}
 	return target;
 }
 
@@ -176,6 +185,7 @@ build(IeLog *facts, Relation rel)
 	facts->version_index = InvalidOid;
 	facts->id_index = InvalidOid;
 	facts->sequence = InvalidOid;
+	facts->floor = 0;
 	facts->is_log = ie_is_log(rel);
 	if (ie_has_event_columns(rel))
 		find_indexes(facts, rel);
@@ -234,11 +244,8 @@ is_event_index(Relation index, int nkeys, const int *keys)
 	Form_pg_index form = index->rd_index;
 	int			i;
 
-	if (index->rd_rel->relkind != RELKIND_INDEX ||
-		index->rd_rel->relam != BTREE_AM_OID ||
-		!form->indisunique || !form->indimmediate || !form->indisvalid ||
-		form->indnkeyatts != nkeys ||
-		RelationGetIndexPredicate(index) != NIL)
+	if (!form->indisunique || !form->indimmediate || form->indnkeyatts != nkeys ||
+		!ie_is_btree_on(index, keys[0]))
 		return false;
 	for (i = 0; i < nkeys; i++)
 		if (form->indkey.values[i] != keys[i] ||
@@ -247,6 +254,18 @@ is_event_index(Relation index, int nkeys, const int *keys)
 			 index->rd_indcollation[i] != C_COLLATION_OID))
 			return false;
 	return true;
+}
+
+/* Is this a valid btree of all rows that ascends by a column first? */
+bool
+ie_is_btree_on(Relation index, int column)
+{
+	return index->rd_rel->relkind == RELKIND_INDEX &&
+		index->rd_rel->relam == BTREE_AM_OID &&
+		index->rd_index->indisvalid &&
+		index->rd_index->indkey.values[0] == column &&
+		index->rd_indoption[0] == 0 &&
+		RelationGetIndexPredicate(index) == NIL;
 }
 
 /* Are the guards in place, and is there any trigger beside them? */
@@ -319,4 +338,30 @@ leaf_of_stream(Relation rel, const text *stream)
 						RelationGetRelationName(rel)),
 				 errdetail("A log is partitioned by hash of stream, with a partition for every remainder.")));
 	return parts->oids[index];
+}
+
+/* The index on position of a log or leaf; create_log makes one. */
+Oid
+ie_position_index(Relation rel, bool missing_ok)
+{
+	ListCell   *cell;
+
+	foreach(cell, RelationGetIndexList(rel))
+	{
+		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
+		bool		fits = ie_is_btree_on(index, IE_POSITION);
+
+		index_close(index, AccessShareLock);
+		if (fits)
+			return lfirst_oid(cell);
+	}
+	if (missing_ok)
+		return InvalidOid;
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("log \"%s\" cannot be read by position",
+					RelationGetRelationName(rel)),
+			 errdetail("It has no index on position."),
+			 errhint("CREATE INDEX ON %s (position).", ie_qualified_name(rel)),
+			 errtable(rel)));
 }

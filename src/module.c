@@ -12,6 +12,7 @@ PG_MODULE_MAGIC;
 
 Jsonb	   *ie_context = NULL;
 bool		ie_import = false;
+char	   *ie_lease = NULL;
 
 static char *context_text = NULL;
 
@@ -35,6 +36,11 @@ _PG_init(void)
 							 "Every import is recorded in immutable.guard_changes.",
 							 &ie_import, false, PGC_USERSET, 0,
 							 NULL, NULL, NULL);
+	DefineCustomStringVariable("immutable.lease",
+							   "Token of the lease that ack, nack and renew are about.",
+							   "For connections behind a pooler; consumer_status shows it.",
+							   &ie_lease, "", PGC_USERSET, 0,
+							   NULL, NULL, NULL);
 	MarkGUCPrefixReserved("immutable");
 	ie_install_hooks();
 }

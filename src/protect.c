@@ -280,6 +280,7 @@ ie_drop_log(PG_FUNCTION_ARGS)
 	relation_close(rel, AccessShareLock);
 	disarm(PG_GETARG_OID(0), PG_GETARG_BOOL(1), "drop");
 	ie_execute(psprintf("DROP TABLE %s", name));
+	ie_forget_log(PG_GETARG_OID(0));
 	PG_RETURN_VOID();
 }
 

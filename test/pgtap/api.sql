@@ -4,7 +4,7 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS immutable_events;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(14);
+SELECT plan(17);
 
 CREATE TEMP VIEW api AS
 SELECT p.oid, p.proname::text COLLATE "default" AS name, pg_get_function_arguments(p.oid) AS arguments,
@@ -18,36 +18,72 @@ WHERE p.pronamespace = 'immutable'::regnamespace;
 SELECT results_eq(
 	$$SELECT name, arguments, result FROM api WHERE name NOT LIKE '\_%' ORDER BY name COLLATE "C"$$,
 	$$VALUES
+	('ack', 'consumer text, upto_position bigint', 'void'),
 	('append', 'log regclass, stream text, type text, data jsonb DEFAULT ''{}''::jsonb, metadata jsonb DEFAULT NULL::jsonb, '
 		|| 'expected_version bigint DEFAULT NULL::bigint, id uuid DEFAULT NULL::uuid, schema_version integer DEFAULT 1', 'immutable.appended'),
+	('append_batch', 'log regclass, stream text, events immutable.new_event[], expected_version bigint DEFAULT NULL::bigint', 'immutable.appended'),
+	('append_json', 'log regclass, stream text, events jsonb, expected_version bigint DEFAULT NULL::bigint', 'immutable.appended'),
+	('check_log', 'log regclass', 'TABLE(stream text, at_position bigint, problem text)'),
+	('create_consumer', 'consumer text, log regclass, types text[] DEFAULT NULL::text[], stream_prefix text DEFAULT NULL::text, '
+		|| 'after_position bigint DEFAULT NULL::bigint, shards integer DEFAULT 1, max_deliveries integer DEFAULT 5', 'void'),
 	('create_log', 'name text, partitions integer DEFAULT 0, unique_ids boolean DEFAULT true', 'regclass'),
+	('drop_consumer', 'consumer text', 'void'),
 	('drop_log', 'log regclass, force boolean DEFAULT false', 'void'),
 	('fold', 'initial anyelement, reducer regproc, VARIADIC items "any"', 'anyelement'),
 	('guard_report', 'target regclass DEFAULT NULL::regclass', 'TABLE(relation regclass, hole text, state text, detail text)'),
+	('horizon', 'log regclass', 'TABLE(last_position bigint, safe_position bigint, holder_pid integer, holder_gid text, '
+		|| 'holder_since timestamp with time zone, holder_query text)'),
+	('nack', 'consumer text, at_position bigint, error text, retry_after interval DEFAULT ''00:00:00''::interval', 'void'),
+	('persist_safe_position', 'log regclass', 'bigint'),
+	('poll', 'consumer text, max_events integer DEFAULT 100, timeout interval DEFAULT ''00:00:00''::interval, '
+		|| 'lease interval DEFAULT NULL::interval, shard integer DEFAULT NULL::integer', 'SETOF immutable.event'),
 	('protect', 'target regclass', 'void'),
+	('read_log', 'log regclass, after_position bigint DEFAULT 0, max_events bigint DEFAULT NULL::bigint, types text[] DEFAULT NULL::text[], '
+		|| 'stream_prefix text DEFAULT NULL::text, upto_position bigint DEFAULT NULL::bigint', 'SETOF immutable.event'),
 	('read_stream', 'log regclass, stream text, from_version bigint DEFAULT NULL::bigint, max_events bigint DEFAULT NULL::bigint, '
 		|| 'backward boolean DEFAULT false', 'SETOF immutable.event'),
+	('renew', 'consumer text, lease interval', 'void'),
 	('replay', 'log regclass, stream text, initial anyelement, reducer regproc, upto_version bigint DEFAULT NULL::bigint, '
 		|| 'as_of timestamp with time zone DEFAULT NULL::timestamp with time zone', 'anyelement'),
+	('safe_position', 'log regclass', 'bigint'),
 	('seal_ownership', 'target regclass, owner name DEFAULT ''immutable_owner''::name', 'void'),
+	('seek', 'consumer text, after_position bigint', 'void'),
 	('stream_version', 'log regclass, stream text', 'bigint'),
+	('sync_position', 'log regclass', 'bigint'),
+	('unpark', 'consumer text, stream text', 'void'),
 	('unprotect', 'target regclass, force boolean DEFAULT false', 'void')$$,
 	'the public functions and their signatures');
 SELECT results_eq(
 	$$SELECT name, kind, volatility, strict, parallel, language FROM api WHERE name NOT LIKE '\_%' ORDER BY name COLLATE "C"$$,
 	$$VALUES
-	('append', 'f'::"char", 'v'::"char", false, 'u'::"char", 'c'),
+	('ack', 'f'::"char", 'v'::"char", false, 'u'::"char", 'c'),
+	('append', 'f', 'v', false, 'u', 'c'),
+	('append_batch', 'f', 'v', false, 'u', 'c'),
+	('append_json', 'f', 'v', false, 'u', 'c'),
+	('check_log', 'f', 'v', false, 'u', 'plpgsql'),
+	('create_consumer', 'f', 'v', false, 'u', 'c'),
 	('create_log', 'f', 'v', false, 'u', 'sql'),
+	('drop_consumer', 'f', 'v', false, 'u', 'c'),
 	('drop_log', 'f', 'v', false, 'u', 'c'),
 	('fold', 'a', 'i', false, 'u', 'internal'),
 	('guard_report', 'f', 's', false, 'r', 'sql'),
+	('horizon', 'f', 'v', false, 'u', 'sql'),
+	('nack', 'f', 'v', false, 'u', 'c'),
+	('persist_safe_position', 'f', 'v', false, 'u', 'c'),
+	('poll', 'f', 'v', false, 'u', 'c'),
 	('protect', 'f', 'v', false, 'u', 'c'),
+	('read_log', 'f', 'v', false, 'u', 'c'),
 	('read_stream', 'f', 's', false, 's', 'c'),
+	('renew', 'f', 'v', false, 'u', 'c'),
 	('replay', 'f', 's', false, 'r', 'c'),
+	('safe_position', 'f', 's', false, 'u', 'c'),
 	('seal_ownership', 'f', 'v', false, 'u', 'c'),
+	('seek', 'f', 'v', false, 'u', 'c'),
 	('stream_version', 'f', 's', false, 's', 'c'),
+	('sync_position', 'f', 'v', false, 'u', 'c'),
+	('unpark', 'f', 'v', false, 'u', 'c'),
 	('unprotect', 'f', 'v', false, 'u', 'c')$$,
-	'what reads is STABLE, what writes is VOLATILE and PARALLEL UNSAFE; NULLs are judged by each function');
+	'what reads by one snapshot is STABLE, what writes or takes a new one is VOLATILE and PARALLEL UNSAFE; NULLs are judged by each function');
 
 -- the names are used once: drivers send parameters without types
 SELECT is_empty(
@@ -67,8 +103,9 @@ SELECT results_eq(
 	WHERE c.relnamespace = 'immutable'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 		AND has_table_privilege('public', c.oid, p)
 	GROUP BY c.relname ORDER BY c.relname::text COLLATE "C"$$,
-	$$VALUES ('guard_changes', 'SELECT'), ('protected_tables', 'SELECT')$$,
-	'PUBLIC may read its tables and views, and no more');
+	$$VALUES ('consumer_status', 'SELECT'), ('guard_changes', 'SELECT'), ('logs', 'SELECT'), ('parked', 'SELECT'),
+	('protected_tables', 'SELECT'), ('safe_positions', 'SELECT')$$,
+	'PUBLIC may read what is not of consumers, and write nothing');
 
 -- safety of what runs with other rights, or with a search_path of somebody's
 SELECT is_empty(
@@ -105,6 +142,24 @@ SELECT results_eq(
 	('id', 'uuid', NULL), ('schema_version', 'integer', NULL), ('stream', 'text', 'C'), ('type', 'text', 'C'),
 	('data', 'jsonb', NULL), ('metadata', 'jsonb', NULL)$$,
 	'immutable.event has the columns of the contract, in their order');
+SELECT results_eq(
+	$$SELECT attrelid::regclass::text, string_agg(attname::text COLLATE "default" || ' ' || format_type(atttypid, atttypmod), ', ' ORDER BY attnum) FROM pg_attribute
+	WHERE attrelid IN ('immutable.new_event'::regclass, 'immutable.appended'::regclass) AND attnum > 0 GROUP BY attrelid::regclass::text ORDER BY 1$$,
+	$$VALUES ('immutable.appended', 'version bigint, position bigint, written integer'),
+	('immutable.new_event', 'type text, data jsonb, metadata jsonb, id uuid, schema_version integer')$$,
+	'what goes in and what comes back has the columns of the contract');
+SELECT results_eq(
+	$$SELECT relname::text COLLATE "default", string_agg(attname::text COLLATE "default", ' ' ORDER BY attnum) FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND attnum > 0
+	WHERE relnamespace = 'immutable'::regnamespace AND relkind = 'v' GROUP BY relname ORDER BY relname::text COLLATE "C"$$,
+	$$VALUES ('consumer_status', 'consumer shard position safe_position lag_events lag_seconds holder holder_pid lease_token lease_until last_poll'),
+	('logs', 'relation events last_position safe_position size armed'), ('parked', 'consumer stream position deliveries error'),
+	('protected_tables', 'relation armed problem')$$,
+	'the views and their columns');
+SELECT results_eq(
+	$$SELECT c.relname::text COLLATE "default", e.extcondition[array_position(e.extconfig, c.oid)] COLLATE "default" FROM pg_class c, pg_extension e
+	WHERE e.extname = 'immutable_events' AND c.relnamespace = 'immutable'::regnamespace AND c.relkind = 'r' ORDER BY c.relname::text COLLATE "C"$$,
+	$$VALUES ('consumer_shards', ''), ('consumer_streams', ''), ('consumers', ''), ('guard_changes', ''), ('safe_positions', '')$$,
+	'a dump carries every registry');
 
 SELECT * FROM finish();
 ROLLBACK;

@@ -4,7 +4,7 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS immutable_events;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(15);
+SELECT plan(29);
 
 DO $$ BEGIN
 	EXECUTE format('GRANT ALL ON ALL TABLES IN SCHEMA %1$s TO PUBLIC; GRANT ALL ON ALL SEQUENCES IN SCHEMA %1$s TO PUBLIC', pg_my_temp_schema()::regnamespace);
@@ -41,7 +41,9 @@ BEGIN
 		'cardinality(name[]) integer', 'format(text, text) text', 'format(text, VARIADIC text[]) text', 'jsonb_concat(jsonb, jsonb) jsonb',
 		'quote_ident(text) text', 'to_regclass(text) regclass', 'gen_random_uuid() uuid', 'int8pl(bigint, bigint) bigint',
 		'textcat(text, text) text', 'coalesce_text(text) text', 'lower(text) text', 'protect(regclass) void', 'append(regclass, text, text) void',
-		'_create_log(name, name, name, name[], boolean) regclass', 'pg_get_serial_sequence(text, text) text'] LOOP
+		'_create_log(name, name, name, name[], boolean) regclass',
+		'starts_with(text, text) boolean', 'unnest(anyarray) integer', 'generate_series(integer, integer) integer', 'hashtextextended(text, bigint) bigint',
+		'_shard(text, integer) integer', 'has_table_privilege(oid, text) boolean', 'pg_is_in_recovery() boolean', 'current_database() name', 'pg_get_serial_sequence(text, text) text'] LOOP
 		EXECUTE format('CREATE FUNCTION hostile.%s RETURNS %s LANGUAGE sql AS %L', left(f, -length(split_part(f, ') ', 2)) - 1), split_part(f, ') ', 2),
 			'SELECT hostile.trap()' || CASE split_part(f, ') ', 2) WHEN 'void' THEN '' ELSE '::text::' || split_part(f, ') ', 2) END);
 	END LOOP;
@@ -55,6 +57,11 @@ CREATE DOMAIN hostile.jsonb AS pg_catalog.text CHECK (false);
 CREATE TABLE hostile.guard_changes (changed_at timestamptz, relation pg_catalog.text, action pg_catalog.text, role name, session_role name);
 CREATE TABLE hostile.pg_class (oid oid, relname name);
 CREATE TABLE hostile.pg_trigger (oid oid);
+CREATE TABLE hostile.pg_depend (objid oid);
+CREATE TABLE hostile.safe_positions (log oid, position pg_catalog.int8);
+CREATE TABLE hostile.consumers (consumer pg_catalog.text, log oid, owner name);
+CREATE TABLE hostile.consumer_shards (consumer pg_catalog.text, shard pg_catalog.int4, position pg_catalog.int8);
+CREATE TABLE hostile.consumer_streams (consumer pg_catalog.text, stream pg_catalog.text);
 GRANT ALL ON ALL TABLES IN SCHEMA hostile TO PUBLIC;
 
 -- the victim has it first in the path, and pg_catalog behind it
@@ -119,6 +126,41 @@ SELECT lives_ok($$SELECT pg_temp.in_hostile('SELECT immutable.protect(''tap_vict
 SELECT is(pg_temp.in_hostile($$SELECT pg_catalog.count(*) FROM immutable.protected_tables WHERE armed AND relation OPERATOR(pg_catalog.=) 'tap_victim.audit'::pg_catalog.regclass$$),
 	'1', 'protected_tables');
 SELECT throws_ok($$SELECT pg_temp.in_hostile('UPDATE tap_victim.audit SET n = 1')$$, '23001', 'cannot update immutable table "audit"', 'the guard');
+
+-- batches, the horizon, and consumers
+SELECT is(pg_temp.in_hostile(format($$SELECT (a).version FROM immutable.append_batch('tap_victim.%s', 'b', ARRAY[ROW('t', '{"n": 1}', NULL, NULL, NULL),
+	ROW('u', NULL, NULL, NULL, NULL)]::immutable.new_event[], 0) a$$, log)), '2', 'append_batch of ' || log) FROM unnest('{plain,wide,secured}'::text[]) log;
+SELECT is(pg_temp.in_hostile($$SELECT (a).written FROM immutable.append_json('tap_victim.plain', 'j',
+	'[{"type": "t", "id": "018f0000-0000-7000-8000-0000000000aa"}, {"type": "t", "schema_version": 2}]') a$$), '2', 'append_json');
+SELECT is(pg_temp.in_hostile($$SELECT (a).written FROM immutable.append_json('tap_victim.plain', 'j',
+	'[{"type": "t", "id": "018f0000-0000-7000-8000-0000000000aa"}, {"type": "t", "schema_version": 2}]') a$$), '0', 'append_json again');
+SELECT is(pg_temp.in_hostile(format($$SELECT pg_catalog.string_agg(position::pg_catalog.text, ' '::pg_catalog.text) FROM immutable.read_log('tap_victim.%s', 1, 3, '{t,u}', 's')$$, log)),
+	'2 3', 'read_log of ' || log) FROM unnest('{plain,wide,secured}'::text[]) log;
+SELECT is(pg_temp.in_hostile($$SELECT immutable.persist_safe_position('tap_victim.wide')$$), '0', 'persist_safe_position');
+SELECT is(pg_temp.in_hostile($$SELECT last_position FROM immutable.horizon('tap_victim.wide')$$), '5', 'horizon');
+SELECT is(pg_temp.in_hostile($$SELECT pg_catalog.count(*) FROM immutable.check_log('tap_victim.wide')$$), '0', 'check_log');
+SELECT is(pg_temp.in_hostile($$SELECT pg_catalog.count(*) FROM immutable.logs$$), '3', 'logs');
+SELECT lives_ok($$SELECT pg_temp.in_hostile('SELECT immutable.sync_position(''tap_victim.wide'')')$$, 'sync_position');
+CREATE FUNCTION tap_victim.consume() RETURNS pg_catalog.text LANGUAGE plpgsql SET search_path = hostile, pg_catalog AS $$
+DECLARE
+	got pg_catalog.text[];
+BEGIN
+	PERFORM immutable.create_consumer('tap', 'tap_victim.wide', '{t,u}', '', 0, 2, 1);
+	SELECT pg_catalog.array_agg(p.stream) INTO got FROM immutable.poll('tap', 10, shard => immutable._shard('s', 2)) p WHERE p.stream OPERATOR(pg_catalog.=) 's';
+	PERFORM immutable.nack('tap', 2, 'failed');
+	PERFORM immutable.ack('tap', 3);
+	PERFORM FROM immutable.parked;
+	PERFORM immutable.unpark('tap', 's');
+	PERFORM immutable.poll('tap', 10, shard => immutable._shard('s', 2));
+	PERFORM immutable.ack('tap', 1);
+	PERFORM immutable.seek('tap', 0);
+	PERFORM immutable.poll('tap', 10, lease => '1 hour');
+	PERFORM immutable.renew('tap', '2 hours');
+	PERFORM FROM immutable.consumer_status;
+	PERFORM immutable.drop_consumer('tap');
+	RETURN pg_catalog.array_to_string(got, ' '::pg_catalog.text);
+END $$;
+SELECT is(tap_victim.consume(), 's s s', 'consumers');
 RESET ROLE;
 SELECT lives_ok($$SELECT pg_temp.in_hostile('SELECT immutable.unprotect(''tap_victim.audit'')')$$, 'unprotect by a superuser');
 SELECT lives_ok($$SELECT pg_temp.in_hostile('SELECT immutable.drop_log(''tap_victim.wide'', true)')$$, 'drop_log by a superuser');

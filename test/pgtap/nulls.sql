@@ -5,7 +5,7 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS immutable_events;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(8);
+SELECT plan(9);
 
 CREATE SCHEMA tap_nulls;
 CREATE FUNCTION tap_nulls.counts(state bigint, e immutable.event) RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT state + 1';
@@ -15,6 +15,10 @@ DO $$ BEGIN
 	CREATE TABLE tap_nulls.bare (n integer);
 	CREATE TABLE tap_nulls.audit (n integer);
 	PERFORM immutable.protect('tap_nulls.audit');
+	-- consumers in every condition
+	PERFORM immutable.create_consumer(c, 'tap_nulls.ledger', after_position => 0, max_deliveries => 1) FROM unnest('{free,held,leased,parked}'::text[]) c;
+	PERFORM immutable.poll('held'), immutable.poll('leased', lease => '1 hour'), immutable.poll('parked');
+	PERFORM immutable.nack('parked', 1, 'error');
 END $$;
 
 -- a good value for every argument
@@ -22,6 +26,27 @@ CREATE TEMP TABLE good (function text, argument text, value text);
 INSERT INTO good VALUES
 	('append', 'log', $$'tap_nulls.ledger'$$), ('append', 'stream', $$'s'$$), ('append', 'type', $$'t'$$), ('append', 'data', $$'{}'$$),
 	('append', 'metadata', $$'{}'$$), ('append', 'expected_version', '1'), ('append', 'id', 'gen_random_uuid()'), ('append', 'schema_version', '1'),
+	('append_batch', 'log', $$'tap_nulls.ledger'$$), ('append_batch', 'stream', $$'s'$$),
+	('append_batch', 'events', $$ARRAY[ROW('t', NULL, NULL, NULL, NULL)]::immutable.new_event[]$$), ('append_batch', 'expected_version', '1'),
+	('append_json', 'log', $$'tap_nulls.ledger'$$), ('append_json', 'stream', $$'s'$$), ('append_json', 'events', $$'[{"type": "t"}]'$$),
+	('append_json', 'expected_version', '1'),
+	('ack', 'consumer', $$'held'$$), ('ack', 'upto_position', '1'),
+	('check_log', 'log', $$'tap_nulls.ledger'$$),
+	('create_consumer', 'consumer', $$'new'$$), ('create_consumer', 'log', $$'tap_nulls.ledger'$$), ('create_consumer', 'types', $$'{t}'$$),
+	('create_consumer', 'stream_prefix', $$'s'$$), ('create_consumer', 'after_position', '0'), ('create_consumer', 'shards', '2'),
+	('create_consumer', 'max_deliveries', '1'),
+	('drop_consumer', 'consumer', $$'free'$$), ('horizon', 'log', $$'tap_nulls.ledger'$$),
+	('nack', 'consumer', $$'held'$$), ('nack', 'at_position', '1'), ('nack', 'error', $$'error'$$), ('nack', 'retry_after', $$'1 s'$$),
+	('persist_safe_position', 'log', $$'tap_nulls.ledger'$$),
+	('poll', 'consumer', $$'free'$$), ('poll', 'max_events', '1'), ('poll', 'timeout', $$'0'$$), ('poll', 'lease', $$'1 s'$$), ('poll', 'shard', '0'),
+	('read_log', 'log', $$'tap_nulls.ledger'$$), ('read_log', 'after_position', '0'), ('read_log', 'max_events', '1'), ('read_log', 'types', $$'{t}'$$),
+	('read_log', 'stream_prefix', $$'s'$$), ('read_log', 'upto_position', '1'),
+	('renew', 'consumer', $$'leased'$$), ('renew', 'lease', $$'1 hour'$$),
+	('safe_position', 'log', $$'tap_nulls.ledger'$$), ('seek', 'consumer', $$'free'$$), ('seek', 'after_position', '0'),
+	('sync_position', 'log', $$'tap_nulls.ledger'$$), ('unpark', 'consumer', $$'parked'$$), ('unpark', 'stream', $$'s'$$),
+	('_last_position', 'log', $$'tap_nulls.ledger'$$), ('_safe_position', 'log', $$'tap_nulls.ledger'$$), ('_sequence_of', 'log', $$'tap_nulls.ledger'$$),
+	('_oldest_wait', 'log', $$'tap_nulls.ledger'$$), ('_oldest_wait', 'after_position', '0'), ('_oldest_wait', 'upto_position', '1'),
+	('_shard', 'stream', $$'s'$$), ('_shard', 'shards', '2'),
 	('create_log', 'name', $$'tap_nulls.new'$$), ('create_log', 'partitions', '2'), ('create_log', 'unique_ids', 'true'),
 	('drop_log', 'log', $$'tap_nulls.ledger'$$), ('drop_log', 'force', 'true'),
 	('fold', 'initial', '0::bigint'), ('fold', 'reducer', $$'int8pl'$$), ('fold', 'items', '1::bigint'),
@@ -81,6 +106,9 @@ SELECT function, name, pg_temp.outcome(pg_temp.call(function, ARRAY[nr::integer]
 SELECT bag_eq(
 	$$SELECT function, name FROM swept WHERE outcome = 'ok' AND function NOT LIKE '\_%'$$,
 	$$VALUES ('append', 'metadata'), ('append', 'expected_version'), ('append', 'id'),
+	('append_batch', 'expected_version'), ('append_json', 'expected_version'),
+	('create_consumer', 'types'), ('create_consumer', 'stream_prefix'), ('create_consumer', 'after_position'), ('poll', 'lease'), ('poll', 'shard'),
+	('read_log', 'max_events'), ('read_log', 'types'), ('read_log', 'stream_prefix'), ('read_log', 'upto_position'),
 	('fold', 'initial'), ('fold', 'items'), ('guard_report', 'target'), ('read_stream', 'from_version'), ('read_stream', 'max_events'),
 	('replay', 'initial'), ('replay', 'upto_version'), ('replay', 'as_of')$$,
 	'NULL has a documented meaning for these arguments');
@@ -92,7 +120,8 @@ SELECT is_empty(
 	'private functions refuse it cleanly');
 SELECT is_empty(
 	$$SELECT function, outcome FROM (SELECT function, pg_temp.outcome(pg_temp.call(function, array_agg(nr::integer))) AS outcome
-	FROM argument GROUP BY function) s WHERE outcome <> CASE function WHEN '_guard_problem' THEN 'ok' WHEN 'guard_report' THEN 'ok' ELSE '22004' END$$,
+	FROM argument GROUP BY function) s WHERE outcome <> CASE WHEN function IN ('guard_report', '_guard_problem', '_last_position', '_safe_position', '_sequence_of', '_oldest_wait', '_shard')
+		THEN 'ok' ELSE '22004' END$$,
 	'NULL for all arguments at once is refused with 22004');
 
 -- what NULL means where it means something
@@ -108,6 +137,13 @@ SELECT results_eq(
 		(VALUES ('{}'::jsonb)) e(metadata)$$,
 	$$VALUES (1::bigint, 1, '{}'::jsonb)$$,
 	'NULL metadata, expected_version and id');
+SELECT results_eq(
+	$$SELECT (SELECT count(*) FROM immutable.read_log('tap_nulls.ledger', 0, NULL, NULL, NULL, NULL)),
+		(SELECT version FROM immutable.append_batch('tap_nulls.ledger', 'n', '{}', NULL)),
+		immutable._last_position(NULL), immutable._safe_position(NULL), immutable._sequence_of(NULL), immutable._shard(NULL, 2), immutable._shard('s', NULL),
+		immutable._oldest_wait('tap_nulls.ledger', NULL, 1)$$,
+	$$VALUES (2::bigint, 1::bigint, NULL::bigint, NULL::bigint, NULL::regclass, NULL::integer, NULL::integer, NULL::interval)$$,
+	'NULL bounds, types and prefix; NULL in, NULL out of what views call');
 
 SELECT * FROM finish();
 ROLLBACK;

@@ -4,7 +4,7 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS immutable_events;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(45);
+SELECT plan(120);
 
 -- what plan() made is used by every role below
 DO $$ BEGIN
@@ -26,6 +26,7 @@ DO $$ BEGIN
 	PERFORM immutable.create_log('tap_data.ledger');
 	PERFORM immutable.create_log('tap_data.wide', 3);
 	PERFORM immutable.append('tap_data.ledger', 's', 't', id => '018f0000-0000-7000-8000-000000000001');
+	PERFORM immutable.create_consumer('tap', 'tap_data.ledger', after_position => 0);
 END $$;
 
 -- 23001: a change to something immutable
@@ -50,12 +51,16 @@ SELECT throws_ok('SELECT immutable.append(''tap_data.ledger'', ''none'', ''t'', 
 	'40001', 'cannot append to stream "none"', 'expected_version -4 of a stream that does not exist');
 SELECT throws_ok('SELECT immutable.append(''tap_data.wide'', ''none'', ''t'', expected_version => 1)',
 	'40001', 'cannot append to stream "none"', 'expected_version over partitions');
+SELECT throws_ok($$SELECT immutable.append_batch('tap_data.ledger', 's', '{}', 7)$$, '40001', $$cannot append to stream "s"$$, 'append_batch');
+SELECT throws_ok($$SELECT immutable.append_json('tap_data.ledger', 's', '[{"type": "t"}]', 0)$$, '40001', $$cannot append to stream "s"$$, 'append_json');
 
 -- 23505: the id stands elsewhere
 SELECT throws_ok('SELECT immutable.append(''tap_data.ledger'', ''other'', ''t'', id => ''018f0000-0000-7000-8000-000000000001'')',
 	'23505', 'event id "018f0000-0000-7000-8000-000000000001" stands already in log "ledger"', 'an id of another stream');
 SELECT throws_ok('SELECT immutable.append(''tap_data.ledger'', ''s'', ''t'', expected_version => 1, id => ''018f0000-0000-7000-8000-000000000001'')',
 	'23505', 'event id "018f0000-0000-7000-8000-000000000001" stands already in log "ledger"', 'an id of another version');
+SELECT throws_ok($$SELECT immutable.append_json('tap_data.ledger', 'other', '[{"type": "t", "id": "018f0000-0000-7000-8000-000000000001"}, {"type": "t"}]')$$, '23505', $$event id "018f0000-0000-7000-8000-000000000001" stands already in log "ledger"$$, 'a batch with an id of another stream');
+SELECT throws_ok($$SELECT immutable.append_json('tap_data.ledger', 's', '[{"type": "t", "id": "018f0000-0000-7000-8000-000000000001"}, {"type": "t"}]')$$, '23505', $$event id "018f0000-0000-7000-8000-000000000001" stands already in log "ledger"$$, 'a batch that stands in part');
 
 -- 22023: a bad argument
 SELECT throws_ok('SELECT immutable.append(''tap_data.ledger'', '''', ''t'')', '22023', 'stream must not be empty', 'empty stream');
@@ -72,6 +77,42 @@ SELECT throws_ok('SELECT immutable.replay(''tap_data.ledger'', ''s'', 0::bigint,
 SELECT throws_ok('SELECT immutable.replay(''tap_data.ledger'', ''s'', 0::bigint, ''tap_data.careless'')', '22023',
 	'function tap_data.careless(bigint,immutable.event) cannot be a reducer', 'a VOLATILE reducer');
 SELECT throws_ok('SET immutable.context = ''[]''', '22023', 'invalid value for parameter "immutable.context": "[]"', 'immutable.context');
+SELECT throws_ok($$SELECT immutable.append_json('tap_data.ledger', 's', '{}')$$, '22023', $$events must be a JSON array$$, 'append_json of an object');
+SELECT throws_ok($$SELECT immutable.append_json('tap_data.ledger', 's', '[7]')$$, '22023', $$event 1 must be a JSON object$$, 'an event that is no object');
+SELECT throws_ok($$SELECT immutable.append_json('tap_data.ledger', 's', '[{"type": "t", "x": 1}]')$$, '22023', $$event 1 has a key that is not known$$, 'an unknown key');
+SELECT throws_ok($$SELECT immutable.append_json('tap_data.ledger', 's', '[{"type": 1}]')$$, '22023', $$type of event 1 must be a string$$, 'a type that is no string');
+SELECT throws_ok($$SELECT immutable.append_json('tap_data.ledger', 's', '[{"type": "t", "id": "x"}]')$$, '22P02', $$invalid input syntax for type uuid: "x"$$, 'an id that is no uuid');
+SELECT throws_ok($$SELECT immutable.read_log('tap_data.ledger', -1)$$, '22023', $$after_position must not be negative$$, 'after_position');
+SELECT throws_ok($$SELECT immutable.read_log('tap_data.ledger', 0, -1)$$, '22023', $$max_events must not be negative$$, 'max_events of read_log');
+SELECT throws_ok($$SELECT immutable.create_consumer('', 'tap_data.ledger')$$, '22023', $$the name of a consumer must have 1 to 1024 bytes$$, 'the name of a consumer');
+SELECT throws_ok($$SELECT immutable.create_consumer('x', 'tap_data.ledger', shards => 0)$$, '22023', $$shards must be between 1 and 1024$$, 'shards');
+SELECT throws_ok($$SELECT immutable.create_consumer('x', 'tap_data.ledger', max_deliveries => 0)$$, '22023', $$max_deliveries must be 1 or more$$, 'max_deliveries');
+SELECT throws_ok($$SELECT immutable.create_consumer('x', 'tap_data.ledger', after_position => 1)$$, '22023', $$after_position must be between 0 and the safe position$$, 'a position that is not safe yet');
+SELECT throws_ok($$SELECT immutable.seek('tap', -1)$$, '22023', $$after_position must be between 0 and the safe position$$, 'seek');
+SELECT throws_ok($$SELECT immutable.poll('tap', 0)$$, '22023', $$max_events must be 1 or more$$, 'max_events of poll');
+SELECT throws_ok($$SELECT immutable.poll('tap', timeout => '-1 s')$$, '22023', $$timeout must not be negative$$, 'timeout');
+SELECT throws_ok($$SELECT immutable.poll('tap', lease => '0')$$, '22023', $$lease must be positive$$, 'lease');
+SELECT throws_ok($$SELECT immutable.poll('tap', shard => 1)$$, '22023', $$shard must be between 0 and 0$$, 'shard');
+SELECT throws_ok($$SELECT immutable.unpark('tap', 's')$$, '22023', $$stream "s" is not parked for consumer "tap"$$, 'unpark');
+
+-- 22004: NULL where none is allowed
+SELECT throws_ok($$SELECT immutable.append_json('tap_data.ledger', 's', '[{}]')$$, '22004', 'type of event 1 must not be NULL', 'an event without a type');
+SELECT throws_ok($$SELECT immutable.append_batch('tap_data.ledger', 's', '{NULL}')$$, '22004', 'event 1 must not be NULL', 'an event that is NULL');
+
+-- 25P01, 25006, 42704, 42710, 55000: consumers
+SELECT lives_ok($$SELECT immutable.poll('tap', lease => '1 hour')$$, 'poll within a transaction');
+SELECT results_eq($$SELECT position FROM immutable.poll('tap')$$, 'VALUES (1::bigint)', 'its own event is readable');
+SELECT throws_ok($$SELECT immutable.ack('tap', 2)$$, '22023', 'position 2 is not among what was polled', 'ack of what was not polled');
+SELECT throws_ok($$SELECT immutable.nack('tap', 0, 'error')$$, '22023', 'position 0 is not among what was polled', 'nack of what was not polled');
+SELECT throws_ok($$SELECT immutable.nack('tap', 1, 'error', '-1 s')$$, '22023', 'retry_after must not be negative', 'retry_after');
+SELECT throws_ok($$SELECT immutable.renew('tap', '1 hour')$$, '55000', 'consumer "tap" is held by this transaction, not by a lease', 'renew without a lease');
+SELECT throws_ok($$SELECT immutable.create_consumer('tap', 'tap_data.ledger')$$, '42710', 'consumer "tap" already exists', 'create_consumer twice');
+SELECT throws_ok(format('SELECT immutable.%s', call), '42704', 'consumer "none" does not exist', call)
+FROM unnest(ARRAY[$$ack('none', 1)$$, $$nack('none', 1, 'error')$$, $$renew('none', '1 s')$$, $$poll('none')$$, $$seek('none', 0)$$,
+	$$unpark('none', 's')$$, $$drop_consumer('none')$$]) call;
+SELECT immutable.create_consumer('idle', 'tap_data.ledger') \gset idle_
+SELECT throws_ok(format('SELECT immutable.%s', call), '55000', 'nothing is held of consumer "idle"', call)
+FROM unnest(ARRAY[$$ack('idle', 1)$$, $$nack('idle', 1, 'error')$$, $$renew('idle', '1 s')$$]) call;
 
 -- 42804: a reducer of other types
 SELECT throws_ok('SELECT immutable.replay(''tap_data.ledger'', ''s'', 0, ''tap_data.counts'')', '42804',
@@ -79,6 +120,15 @@ SELECT throws_ok('SELECT immutable.replay(''tap_data.ledger'', ''s'', 0, ''tap_d
 
 -- 42809: not a log, or not a table to protect
 SELECT throws_ok('SELECT immutable.append(''tap_data.audit'', ''s'', ''t'')', '42809', '"audit" is not a log', 'append to a table');
+SELECT throws_ok($$SELECT immutable.check_log('tap_data.audit')$$, '42809', NULL, 'check_log');
+SELECT throws_ok($$SELECT immutable.append_batch('tap_data.audit', 's', '{}')$$, '42809', $$"audit" is not a log$$, 'append_batch');
+SELECT throws_ok($$SELECT immutable.append_json('tap_data.audit', 's', '[]')$$, '42809', $$"audit" is not a log$$, 'append_json');
+SELECT throws_ok($$SELECT immutable.read_log('tap_data.seen')$$, '42809', $$"seen" is not a log$$, 'read_log');
+SELECT throws_ok($$SELECT immutable.safe_position('tap_data.audit')$$, '42809', $$"audit" is not a log$$, 'safe_position');
+SELECT throws_ok($$SELECT immutable.persist_safe_position('tap_data.wide_p0')$$, '42809', $$"wide_p0" is not a log$$, 'persist_safe_position');
+SELECT throws_ok($$SELECT immutable.horizon('tap_data.audit')$$, '42809', $$"audit" is not a log$$, 'horizon');
+SELECT throws_ok($$SELECT immutable.sync_position('tap_data.audit')$$, '42809', $$"audit" is not a log$$, 'sync_position');
+SELECT throws_ok($$SELECT immutable.create_consumer('x', 'tap_data.audit')$$, '42809', $$"audit" is not a log$$, 'create_consumer');
 SELECT throws_ok('SELECT immutable.stream_version(''tap_data.wide_p0'', ''s'')', '42809', '"wide_p0" is not a log', 'read a leaf');
 SELECT throws_ok('SELECT immutable.replay(''tap_data.seen'', ''s'', 0::bigint, ''tap_data.counts'')', '42809', '"seen" is not a log', 'replay a view');
 SELECT throws_ok('SELECT immutable.protect(''tap_data.seen'')', '42809', 'cannot protect "seen"', 'protect a view');
@@ -90,12 +140,34 @@ SELECT throws_ok('SELECT immutable.drop_log(''tap_data.ledger'')', '23001', 'log
 -- 42501: privilege
 SET ROLE tap_other;
 SELECT throws_ok('SELECT immutable.append(''tap_data.ledger'', ''s'', ''t'')', '42501', 'permission denied for table ledger', 'append without INSERT');
+SELECT throws_ok($$SELECT immutable.append_batch('tap_data.ledger', 's', '{}')$$, '42501', $$permission denied for table ledger$$, 'append_batch without INSERT');
+SELECT throws_ok($$SELECT immutable.append_json('tap_data.ledger', 's', '[]')$$, '42501', $$permission denied for table ledger$$, 'append_json without INSERT');
+SELECT throws_ok($$SELECT immutable.read_log('tap_data.ledger')$$, '42501', $$permission denied for table ledger$$, 'read_log without SELECT');
+SELECT throws_ok($$SELECT immutable.safe_position('tap_data.ledger')$$, '42501', $$permission denied for table ledger$$, 'safe_position without SELECT');
+SELECT throws_ok($$SELECT immutable.persist_safe_position('tap_data.ledger')$$, '42501', $$permission denied for table ledger$$, 'persist_safe_position without SELECT');
+SELECT throws_ok($$SELECT immutable.horizon('tap_data.ledger')$$, '42501', $$permission denied for table ledger$$, 'horizon without SELECT');
+SELECT throws_ok($$SELECT immutable.check_log('tap_data.ledger')$$, '42501', $$permission denied for table ledger$$, 'check_log without SELECT');
+SELECT throws_ok($$SELECT immutable.sync_position('tap_data.ledger')$$, '42501', $$must be owner of table ledger$$, 'sync_position of the log of another');
+SELECT throws_ok($$SELECT immutable.create_consumer('x', 'tap_data.ledger')$$, '42501', $$permission denied for table ledger$$, 'create_consumer without SELECT');
+SELECT throws_ok($$SELECT immutable.poll('tap')$$, '42501', $$permission denied for consumer of role "tap_owner"$$, 'poll of another role');
+SELECT throws_ok($$SELECT immutable.ack('tap', 1)$$, '42501', $$permission denied for consumer of role "tap_owner"$$, 'ack of another role');
+SELECT throws_ok($$SELECT immutable.nack('tap', 1, 'error')$$, '42501', $$permission denied for consumer of role "tap_owner"$$, 'nack of another role');
+SELECT throws_ok($$SELECT immutable.renew('tap', '1 s')$$, '42501', $$permission denied for consumer of role "tap_owner"$$, 'renew of another role');
+SELECT throws_ok($$SELECT immutable.seek('tap', 0)$$, '42501', $$permission denied for consumer of role "tap_owner"$$, 'seek of another role');
+SELECT throws_ok($$SELECT immutable.unpark('tap', 's')$$, '42501', $$permission denied for consumer of role "tap_owner"$$, 'unpark of another role');
+SELECT throws_ok($$SELECT immutable.drop_consumer('tap')$$, '42501', $$permission denied for consumer of role "tap_owner"$$, 'drop_consumer of another role');
 SELECT throws_ok('SELECT immutable.read_stream(''tap_data.ledger'', ''s'')', '42501', 'permission denied for table ledger', 'read without SELECT');
 SELECT throws_ok('SELECT immutable.replay(''tap_data.ledger'', ''s'', 0::bigint, ''tap_data.counts'')', '42501', 'permission denied for table ledger', 'replay without SELECT');
 SELECT throws_ok('SELECT immutable.protect(''tap_data.audit'')', '42501', 'must be owner of table audit', 'protect the table of another');
 SELECT throws_ok('SELECT immutable.unprotect(''tap_data.audit'')', '42501', 'permission denied for function unprotect', 'unprotect without EXECUTE');
 SELECT throws_ok('SELECT immutable.drop_log(''tap_data.ledger'', true)', '42501', 'permission denied for function drop_log', 'drop_log without EXECUTE');
 SELECT throws_ok('SELECT immutable.create_log(''tap_data.mine'')', '42501', 'permission denied for schema tap_data', 'create_log without CREATE');
+
+SELECT throws_ok(format('SELECT FROM immutable.%I', t), '42501', 'permission denied for table ' || t, 'nobody reads ' || t)
+FROM unnest('{consumers,consumer_shards,consumer_streams}'::text[]) t;
+SELECT throws_ok(format('DELETE FROM immutable.%I', t), '42501', 'permission denied for table ' || t, 'nobody writes to ' || t)
+FROM unnest('{consumers,consumer_shards,consumer_streams,safe_positions}'::text[]) t;
+SELECT is_empty('SELECT consumer FROM immutable.consumer_status', 'nobody sees the consumers of others');
 
 -- 55000: guards are missing
 SET ROLE tap_owner;
@@ -105,6 +177,8 @@ ALTER EVENT TRIGGER immutable_guard_ddl_start DISABLE;
 SET ROLE tap_owner;
 DROP TRIGGER immutable_guard_row ON tap_data.ledger;
 SELECT throws_ok('SELECT immutable.append(''tap_data.ledger'', ''s'', ''t'')', '55000', 'log "ledger" is unfit for appends', 'append without a guard');
+SELECT throws_ok($$SELECT immutable.append_batch('tap_data.ledger', 's', '{}')$$, '55000', 'log "ledger" is unfit for appends', 'append_batch without a guard');
+SELECT throws_ok($$SELECT immutable.append_json('tap_data.ledger', 's', '[{"type": "t"}]')$$, '55000', 'log "ledger" is unfit for appends', 'append_json without a guard');
 DO $$ BEGIN PERFORM immutable.protect('tap_data.ledger'); END $$;
 SELECT lives_ok('SELECT immutable.append(''tap_data.ledger'', ''s'', ''t'')', 'append with its guard again');
 

@@ -4,7 +4,7 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS immutable_events;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(7);
+SELECT plan(11);
 
 CREATE SCHEMA tap_relations;
 SET LOCAL search_path = tap_relations, public;
@@ -60,6 +60,14 @@ CREATE TEMP TABLE of_logs AS
 SELECT r.name, f.function, pg_temp.outcome(format(f.function, r.oid)) AS outcome
 FROM relation r, (VALUES
 	($$SELECT immutable.append(%s, 's', 't')$$),
+	($$SELECT immutable.append_batch(%s, 's', '{}')$$),
+	($$SELECT immutable.append_json(%s, 's', '[{"type": "t"}]')$$),
+	($$SELECT immutable.safe_position(%s)$$),
+	($$SELECT immutable.persist_safe_position(%s)$$),
+	($$SELECT immutable.read_log(%s)$$),
+	($$SELECT immutable.horizon(%s)$$),
+	($$SELECT immutable.sync_position(%s)$$),
+	($$SELECT immutable.create_consumer('tap', %s)$$),
 	($$SELECT immutable.stream_version(%s, 's')$$),
 	($$SELECT immutable.read_stream(%s, 's')$$),
 	($$SELECT immutable.replay(%s, 's', 0::bigint, 'counts')$$),
@@ -67,17 +75,46 @@ FROM relation r, (VALUES
 SELECT is_empty(
 	$$SELECT * FROM of_logs WHERE outcome <> CASE name WHEN 'nothing' THEN '42P01' ELSE '42809' END$$,
 	'what is no log is refused with 42809 by every function of logs');
+SELECT is_empty(
+	$$SELECT name, pg_temp.outcome(format('SELECT immutable.check_log(%s)', oid)) FROM relation
+	WHERE pg_temp.outcome(format('SELECT immutable.check_log(%s)', oid)) <> CASE name WHEN 'nothing' THEN '42P01' ELSE '42809' END$$,
+	'and by check_log');
+SELECT is_empty(
+	$$SELECT name, f, pg_temp.outcome(format(f, oid)) FROM relation, unnest(ARRAY['SELECT immutable._last_position(%s)', 'SELECT immutable._sequence_of(%s)']) f
+	WHERE pg_temp.outcome(format(f, oid)) <> 'ok'$$,
+	'what views call answers for anything');
 
 -- tables OF immutable.event that create_log has not made
 SELECT is_empty(
 	$$SELECT r, f, pg_temp.outcome(format(f, r)) FROM unnest(ARRAY['typed', 'typed_list', 'typed_hash', 'typed_temporary']) r, (VALUES
 		($q$SELECT immutable.append('%s', 's', 't')$q$),
 		($q$SELECT immutable.append('%s', 'stream 2', 't')$q$),
+		($q$SELECT immutable.append_batch('%s', 's', '{}')$q$),
+		($q$SELECT immutable.append_json('%s', 's', '[{"type": "t"}]')$q$),
+		($q$SELECT immutable.safe_position('%s')$q$),
+		($q$SELECT immutable.persist_safe_position('%s')$q$),
+		($q$SELECT immutable.read_log('%s')$q$),
+		($q$SELECT immutable.horizon('%s')$q$),
+		($q$SELECT immutable.sync_position('%s')$q$),
+		($q$SELECT immutable.create_consumer('tap', '%s')$q$),
 		($q$SELECT immutable.stream_version('%s', 's')$q$),
 		($q$SELECT immutable.read_stream('%s', 's')$q$),
 		($q$SELECT immutable.replay('%s', 's', 0::bigint, 'counts')$q$)) c(f)
 	WHERE pg_temp.outcome(format(f, r)) <> '55000'$$,
 	'a typed table without indexes, guards or partitions is unfit: 55000');
+
+-- such a table, even with a sequence, keeps nobody from seeing the logs
+CREATE SEQUENCE typed_position_seq OWNED BY typed.position;
+DO $$ BEGIN PERFORM setval('typed_position_seq', 5); END $$;
+CREATE TEMP TABLE listed (relation text, last_position bigint, safe_position bigint, armed boolean);
+SELECT lives_ok(
+	$$INSERT INTO listed SELECT relation, last_position, safe_position, armed FROM immutable.logs WHERE relation::text ~ '^(typed|ledger|wide)'$$,
+	'logs can be read');
+SELECT results_eq(
+	$$SELECT relation, last_position, safe_position, armed FROM listed ORDER BY relation COLLATE "C"$$,
+	$$VALUES ('ledger', 1::bigint, 0::bigint, true), ('typed', 5, NULL, false), ('typed_hash', NULL, NULL, false), ('typed_list', NULL, NULL, false),
+	('typed_temporary', NULL, NULL, false), ('wide', 1, 0, true)$$,
+	'and lists them all, with the safe position of those that have one');
 
 -- protect and unprotect
 SELECT bag_eq(

@@ -136,6 +136,28 @@ SELECT immutable.append('ledger', 'a', 't');
 \echo :SQLSTATE
 SELECT setval('ledger_position_seq', max(position)) > 0 FROM ledger;
 SELECT version FROM immutable.append('ledger', 'a', 't');
+-- also for a new stream: what has been given is never given again
+SELECT immutable.create_log('back'), immutable.create_log('back_wide', 2);
+SELECT a.position, w.position FROM immutable.append('back', 'a', 't') a, immutable.append('back_wide', 'a', 't') w;
+BEGIN;
+SELECT a.position, w.position FROM immutable.append('back', 'undone', 't') a, immutable.append('back_wide', 'undone', 't') w;
+ROLLBACK;
+SELECT a.position, w.position FROM immutable.append('back', 'b', 't') a, immutable.append('back_wide', 'b', 't') w;
+SELECT setval('back_position_seq', 1), setval('back_wide_position_seq', 1);
+SELECT immutable.append('back', 'c', 't');
+\echo :SQLSTATE
+SELECT immutable.append('back_wide', 'c', 't');
+\echo :SQLSTATE
+-- by no other session, and by no batch
+\c -
+SET search_path = fail_closed;
+SET ROLE regress_fail_closed;
+SELECT setval('back_position_seq', 1), setval('back_wide_position_seq', 1);
+SELECT immutable.append('back', 'd', 't');
+SELECT immutable.append_json('back_wide', 'd', '[{"type": "t"}, {"type": "t"}]');
+\echo :SQLSTATE
+SELECT immutable.sync_position('back'), immutable.sync_position('back_wide');
+SELECT a.position, w.position FROM immutable.append('back', 'c', 't') a, immutable.append_json('back_wide', 'c', '[{"type": "t"}, {"type": "t"}]') w;
 
 -- an index that heads are read by
 ALTER TABLE ledger DROP CONSTRAINT ledger_stream_version_key;
@@ -158,6 +180,7 @@ ALTER EVENT TRIGGER immutable_guard_ddl_end ENABLE ALWAYS;
 ALTER EVENT TRIGGER immutable_guard_rewrite ENABLE ALWAYS;
 DROP VIEW faults;
 SELECT immutable.drop_log('ledger', force => true), immutable.drop_log('wide', force => true);
+SELECT immutable.drop_log('back', force => true), immutable.drop_log('back_wide', force => true);
 SET client_min_messages = warning;
 DROP SCHEMA fail_closed CASCADE;
 DROP ROLE regress_fail_closed;

@@ -127,7 +127,11 @@ VACUUM FULL wide;
 ALTER TABLE ledger RENAME TO journal;
 ALTER TABLE journal RENAME TO ledger;
 SELECT rows = :'before' AS unchanged FROM checksum;
-SELECT (immutable.append('ledger', 'a', 'happened')).version, (immutable.append('wide', 'a', 'happened')).version;
+SELECT (immutable.append('ledger', 'a', 'happened')).version;
+-- a log is appended to and read by its index on position: it can be put back
+SELECT (immutable.append('wide', 'a', 'happened')).version;
+CREATE INDEX ON wide (position);
+SELECT (immutable.append('wide', 'a', 'happened')).version;
 -- a constraint that is there has come to stay
 ALTER TABLE ledger DROP CONSTRAINT short;
 
@@ -137,6 +141,7 @@ CREATE TABLE sparse OF immutable.event (
 	id WITH OPTIONS NOT NULL, schema_version WITH OPTIONS NOT NULL, stream WITH OPTIONS NOT NULL,
 	type WITH OPTIONS NOT NULL, data WITH OPTIONS NOT NULL, metadata WITH OPTIONS NOT NULL,
 	PRIMARY KEY (stream, version)) PARTITION BY HASH (stream);
+CREATE INDEX ON sparse (position);
 CREATE SEQUENCE sparse_seq OWNED BY sparse.position;
 SELECT immutable.protect('sparse');
 CREATE TABLE sparse_0 PARTITION OF sparse FOR VALUES WITH (MODULUS 3, REMAINDER 0);

@@ -151,8 +151,77 @@ ROLLBACK;
 SELECT stream FROM ledger WHERE position > 500;
 SELECT * FROM audit;
 
+-- what consumers have been shown, and what was recorded as safe, is closed; the rest is not
+SELECT immutable.create_log('shown'), immutable.create_log('recorded', 2);
+SET immutable.import = on;
+INSERT INTO shown SELECT (event(10 * n, n, 'a')).* FROM generate_series(1, 5) n;
+INSERT INTO recorded SELECT (event(10 * n, n, 'a')).* FROM generate_series(1, 5) n;
+RESET immutable.import;
+SELECT immutable.create_consumer('import_done', 'shown', after_position => 0, shards => 2);
+BEGIN;
+SELECT count(*) FROM immutable.poll('import_done', 3, shard => immutable._shard('a', 2));
+SELECT immutable.ack('import_done', 20);
+COMMIT;
+SET immutable.import = on;
+INSERT INTO shown SELECT (event(15, 1, 'b')).*;
+\echo :SQLSTATE
+\set VERBOSITY default
+COPY shown FROM stdin;
+19	2021-06-01 12:00:00+00	1	00000000-0000-0000-0000-000000000019	1	b	copied	{}	{}
+\.
+\echo :SQLSTATE
+\set VERBOSITY terse
+INSERT INTO shown SELECT (event(25, 1, 'b')).*;
+INSERT INTO shown SELECT (event(45, 2, 'b')).*;
+-- it comes to the consumer in its place
+BEGIN;
+SELECT position FROM immutable.poll('import_done', shard => immutable._shard('b', 2));
+ROLLBACK;
+-- handed out under a lease is shown
+SELECT max(position) AS last FROM immutable.poll('import_done', 2, lease => '1 hour', shard => immutable._shard('a', 2)) \gset
+INSERT INTO shown SELECT (event(26, 1, 'c')).*;
+\echo :SQLSTATE
+-- also once it is done
+SELECT immutable.ack('import_done', :last);
+INSERT INTO shown SELECT (event(39, 1, 'c')).*;
+\echo :SQLSTATE
+-- a safe position that was recorded
+INSERT INTO recorded SELECT (event(35, 1, 'b')).*;
+SELECT immutable.persist_safe_position('recorded');
+INSERT INTO recorded SELECT (event(36, 2, 'b')).*;
+\echo :SQLSTATE
+INSERT INTO recorded SELECT (event(51, 2, 'b')).*;
+RESET immutable.import;
+SELECT position, stream FROM immutable.read_log('recorded');
+-- while it goes on, what it brings is told to nobody
+BEGIN;
+SET LOCAL immutable.import = on;
+INSERT INTO recorded SELECT (event(70, 3, 'b')).*;
+INSERT INTO recorded SELECT (event(60, 1, 'c')).*;
+SELECT immutable.safe_position('recorded'), immutable.persist_safe_position('recorded');
+SELECT position FROM immutable.read_log('recorded', 50);
+COMMIT;
+SELECT immutable.safe_position('recorded'), (SELECT position FROM immutable.safe_positions WHERE log = 'recorded'::regclass);
+SELECT immutable.persist_safe_position('recorded');
+-- nor does it go back behind what it has recorded itself
+BEGIN;
+SET LOCAL immutable.import = on;
+INSERT INTO recorded SELECT (event(80, 2, 'c')).*;
+SELECT immutable.persist_safe_position('recorded');
+INSERT INTO recorded SELECT (event(75, 1, 'd')).*;
+\echo :SQLSTATE
+ROLLBACK;
+
+-- sync_position: for rows that came another way, the sequence follows
+SELECT setval('recorded_position_seq', 5);
+SELECT immutable.append('recorded', 'd', 't');
+\echo :SQLSTATE
+SELECT immutable.sync_position('recorded');
+SELECT position FROM immutable.append('recorded', 'd', 't');
+
 RESET ROLE;
 DROP VIEW audit;
+SELECT immutable.drop_log('shown', force => true), immutable.drop_log('recorded', force => true);
 SELECT immutable.drop_log('ledger', force => true), immutable.drop_log('wide', force => true);
 SET client_min_messages = warning;
 DROP SCHEMA import CASCADE;

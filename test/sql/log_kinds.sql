@@ -69,9 +69,23 @@ BEGIN
 EXCEPTION WHEN OTHERS THEN
 	RETURN sqlstate;
 END $$;
+CREATE FUNCTION batch(log regclass, stream text, expected bigint, amounts integer[], ids uuid[] DEFAULT '{}') RETURNS text
+LANGUAGE plpgsql AS $$
+DECLARE
+	a immutable.appended;
+BEGIN
+	SELECT * INTO a FROM immutable.append_batch(log, stream, ARRAY(
+		SELECT ROW('deposited', jsonb_build_object('amount', amount), '{"by": "bob"}', id, 3)::immutable.new_event
+		FROM unnest(amounts, ids) WITH ORDINALITY u(amount, id, n) ORDER BY n), expected);
+	RETURN format('version %s position %s written %s', a.version, a.position, a.written);
+EXCEPTION WHEN OTHERS THEN
+	RETURN sqlstate;
+END $$;
 CREATE FUNCTION scenario(log regclass) RETURNS SETOF text LANGUAGE plpgsql AS $$
 DECLARE
 	first CONSTANT uuid := '018f0000-0000-7000-8000-000000000001';
+	second CONSTANT uuid := '018f0000-0000-7000-8000-000000000002';
+	third CONSTANT uuid := '018f0000-0000-7000-8000-000000000003';
 	summary text;
 BEGIN
 	RETURN NEXT log_kinds.try(log, 'a', 0, 10, first);
@@ -90,10 +104,31 @@ BEGIN
 		RETURN NEXT format('savepoint at version %s', immutable.stream_version(log, 'savepoint'));
 	END;
 	RETURN NEXT log_kinds.try(log, 'savepoint', 0, 80);
+	-- batches: new, again, in part, too late, of nothing, of many, undone
+	RETURN NEXT log_kinds.batch(log, 'a', 2, '{11,12,14}', ARRAY[NULL, second, third]);
+	RETURN NEXT log_kinds.batch(log, 'a', 2, '{11,12,14}', ARRAY[NULL, second, third]);
+	RETURN NEXT log_kinds.batch(log, 'a', NULL, '{12,14}', ARRAY[second, third]);
+	RETURN NEXT log_kinds.batch(log, 'a', NULL, '{14,12}', ARRAY[third, second]);
+	RETURN NEXT log_kinds.batch(log, 'a', NULL, '{14,15}', ARRAY[third]);
+	RETURN NEXT log_kinds.batch(log, 'a', 3, '{1,2}');
+	RETURN NEXT log_kinds.batch(log, 'a', 5, '{}');
+	RETURN NEXT log_kinds.batch(log, 'b', 2, ARRAY(SELECT 100 + n FROM generate_series(1, 150) n));
+	BEGIN
+		PERFORM log_kinds.batch(log, 'b', 152, '{1,2,3}');
+		RAISE division_by_zero;
+	EXCEPTION WHEN division_by_zero THEN
+		RETURN NEXT format('b at version %s', immutable.stream_version(log, 'b'));
+	END;
+	RETURN NEXT (SELECT format('json: version %s written %s', version, written)
+		FROM immutable.append_json(log, 'b', '[{"type": "deposited", "data": {"amount": 7}}, {"type": "closed", "data": {"amount": 0}}]', 152));
+	RETURN NEXT (SELECT format('%s events from 1 to %s, amounts rise: %s', count(*), max(version), bool_and((data->>'amount')::int = 98 + version))
+		FROM immutable.read_stream(log, 'b') WHERE version BETWEEN 3 AND 152);
 	RETURN NEXT (SELECT string_agg(format('%s/%s %s %s %s %s', version, position, schema_version, type, data, metadata), E'\n')
 		FROM immutable.read_stream(log, 'a'));
 	RETURN NEXT (SELECT string_agg(format('%s/%s %s', version, position, data), E'\n')
 		FROM immutable.read_stream(log, 'b', 2, 5, true));
+	RETURN NEXT (SELECT format('in order: %s events, %s rise', count(*), count(*) FILTER (WHERE position > before))
+		FROM (SELECT position, lag(position, 1, 0::bigint) OVER () AS before FROM immutable.read_log(log)) r);
 	EXECUTE format('SELECT format(''%%s events, last position %%s'', count(*), max(position)) FROM %s', log) INTO summary;
 	RETURN NEXT summary;
 END $$;
@@ -105,12 +140,20 @@ FROM unnest(ARRAY['plain', 'plain_any_id', 'wide', 'wide_any_id', 'single', 'sec
 SELECT unnest(lines) FROM transcript WHERE log = 'plain'::regclass;
 SELECT log, lines = (SELECT lines FROM transcript WHERE log = 'plain'::regclass) AS as_plain
 FROM transcript ORDER BY nr;
+RESET ROLE;
+SELECT log, c.* FROM transcript, LATERAL immutable.check_log(log) c;
+SET ROLE regress_kinds;
 
 -- the triggers saw every event that was written, and each statement once
 SELECT name, at, level, count(*) FILTER (WHERE log = 'triggered') AS triggered,
 	count(*) FILTER (WHERE log LIKE 'triggered_wide%') AS triggered_wide,
 	count(*) FILTER (WHERE log = 'triggered_secured') AS triggered_secured, sum(rows)
 FROM fired GROUP BY name, at, level ORDER BY name;
+
+-- the events of a batch come by one statement: each transition table has held a whole batch
+SELECT log LIKE '%wide%' AS wide, log LIKE '%secured' AS secured, max(rows) AS most_at_once, sum(rows) AS written,
+	count(*) FILTER (WHERE rows > 1) AS batches
+FROM fired WHERE name = 'transition_table' GROUP BY log ORDER BY log;
 
 -- constraints and foreign keys hold on both paths
 SELECT immutable.append('constrained', 'stranger', 'deposited');
@@ -121,6 +164,10 @@ SELECT immutable.append('constrained_wide', 'a', 'deposited', '{"amount": 13}');
 SELECT immutable.append('constrained_wide', 'stranger', 'deposited');
 SELECT immutable.append('constrained', 'a', 'deposited', '{"amount": "many"}');
 SELECT immutable.append('constrained_wide', 'a', 'deposited', '{"amount": "many"}');
+SELECT immutable.append_json('constrained', 'a', '[{"type": "deposited", "data": {"amount": 1}}, {"type": "deposited", "data": {"amount": 13}}]');
+SELECT immutable.append_json('constrained_wide', 'a', '[{"type": "deposited", "data": {"amount": 1}}, {"type": "deposited", "data": {"amount": 13}}]');
+SELECT immutable.append_json('constrained', 'stranger', '[{"type": "deposited"}, {"type": "deposited"}]');
+SELECT immutable.append_json('constrained_wide', 'stranger', '[{"type": "deposited"}, {"type": "deposited"}]');
 DELETE FROM account WHERE name = 'a';
 \set VERBOSITY default
 SET enable_seqscan = off;

@@ -1,0 +1,75 @@
+/*
+ * registry.c: queries on the extension's own tables.
+ *
+ * The registries belong to the extension's owner, and only its functions write
+ * to them. Whoever calls this has checked the caller's right; for the length
+ * of one query the user is switched, and the search_path pinned.
+ */
+#include "immutable_events.h"
+
+#include "access/htup_details.h"
+#include "catalog/pg_proc.h"
+#include "miscadmin.h"
+#include "utils/guc.h"
+#include "utils/syscache.h"
+
+static uint64 queries = 0;
+
+/* Counts the queries of this backend on the registries. */
+uint64
+ie_registry_queries(void)
+{
+	return queries;
+}
+
+/* Who owns the guard function, and so the extension. */
+Oid
+ie_extension_owner(void)
+{
+	HeapTuple	tuple = SearchSysCache1(PROCOID,
+										ObjectIdGetDatum(ie_guard_function()));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for function immutable._guard");
+	owner = ((Form_pg_proc) GETSTRUCT(tuple))->proowner;
+	ReleaseSysCache(tuple);
+	return owner;
+}
+
+/*
+ * Run a query on the registries; answers how many rows it concerned. The
+ * receiver sees its rows in SPI_tuptable, and copies what it keeps out of
+ * SPI's memory with SPI_palloc and its like.
+ */
+uint64
+ie_registry_query(const char *query, int nargs, Oid *types, Datum *values,
+				  const char *nulls, IeRegistryReceiver receiver, void *state)
+{
+	Oid			user;
+	int			security;
+	int			settings;
+	int			result;
+	uint64		rows;
+
+	queries++;
+	GetUserIdAndSecContext(&user, &security);
+	SPI_connect();
+	SetUserIdAndSecContext(ie_extension_owner(),
+						   security | SECURITY_LOCAL_USERID_CHANGE);
+	settings = NewGUCNestLevel();
+	(void) set_config_option("search_path", "pg_catalog, pg_temp",
+							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+							 true, 0, false);
+	result = SPI_execute_with_args(query, nargs, types, values, nulls, false, 0);
+	AtEOXact_GUC(false, settings);
+	SetUserIdAndSecContext(user, security);
+	if (result < 0)
+		elog(ERROR, "SPI_execute_with_args failed: %s",
+			 SPI_result_code_string(result));
+	rows = SPI_processed;
+	if (receiver != NULL)
+		receiver(state);
+	SPI_finish();
+	return rows;
+}
