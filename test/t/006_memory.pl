@@ -151,6 +151,38 @@ SKIP:
 	}
 }
 
+# what a backend remembers of logs, consumers and leases does not grow either
+$session->query_safe(<<'SQL');
+SELECT immutable.create_log('feed'), immutable.create_log('feed_wide', 3);
+SELECT immutable.create_consumer('c', 'feed', after_position => 0, shards => 2, types => '{t,u}'),
+	immutable.create_consumer('d', 'feed_wide', after_position => 0);
+CREATE PROCEDURE work(times integer) LANGUAGE plpgsql AS $$
+DECLARE
+	last bigint;
+BEGIN
+	FOR i IN 1 .. times LOOP
+		PERFORM immutable.append('feed', 's' || i % 50, 't');
+		PERFORM immutable.append_json('feed_wide', 's' || i % 50, '[{"type": "t"}, {"type": "u"}]');
+		SELECT max(position) INTO last FROM immutable.poll('c', 10);
+		IF last IS NOT NULL AND i % 7 = 0 THEN
+			PERFORM immutable.nack('c', last, 'no');
+		ELSIF last IS NOT NULL THEN
+			PERFORM immutable.ack('c', last);
+		END IF;
+		SELECT max(position) INTO last FROM immutable.poll('d', 10, lease => '1s');
+		PERFORM immutable.ack('d', last) WHERE last IS NOT NULL;
+		PERFORM immutable.safe_position('feed_wide'), count(*) FROM immutable.read_log('feed', greatest(i - 5, 0), 5);
+		COMMIT;
+	END LOOP;
+END
+$$;
+SQL
+$session->query_safe('CALL work(200)');
+my $remembered = memory();
+$session->query_safe('CALL work(1500)');
+cmp_ok(memory() - $remembered, '<', 65536,
+	'reading, polling and leases: flat over 1,500 rounds');
+
 $session->quit;
 $node->stop;
 done_testing();
