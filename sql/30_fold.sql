@@ -38,3 +38,15 @@ LANGUAGE C STABLE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'ie_replay';
 COMMENT ON FUNCTION immutable.replay(regclass, text, anyelement, regproc, bigint, timestamptz) IS
 'the state of one stream: initial folded with reducer(state, event), up to a version or to what was recorded at a time, both inclusive (22004, 22023, 42501, 42804, 42809, 42883)';
+
+CREATE FUNCTION immutable.merge_patch(state jsonb, event immutable.event) RETURNS jsonb
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'ie_merge_patch';
+COMMENT ON FUNCTION immutable.merge_patch(jsonb, immutable.event) IS
+'ready-made reducer: the event''s data merged into a document as RFC 7396 says; null removes a key; state NULL: an empty document';
+
+CREATE FUNCTION immutable.json_patch(state jsonb, event immutable.event) RETURNS jsonb
+LANGUAGE C IMMUTABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'ie_json_patch';
+COMMENT ON FUNCTION immutable.json_patch(jsonb, immutable.event) IS
+'ready-made reducer: the operations of RFC 6902 under the key patch of the event''s data, applied to a document; 22023 when one does not fit';

@@ -371,6 +371,20 @@ extern IeStreamScan *ie_scan_stream(const IeTarget *target,
 extern TupleTableSlot *ie_scan_next(IeStreamScan *scan);
 extern void ie_scan_end(IeStreamScan *scan);
 
+/* document.c: a JSON document as a tree; merge_patch.c, json_patch.c: change it */
+
+typedef struct IeDocument IeDocument;
+typedef void (*IeDocumentChange) (IeDocument *document, Jsonb *data);
+
+extern IeDocument *ie_document_read(Jsonb *value, MemoryContext context);
+extern Jsonb *ie_document_write(const IeDocument *document);
+extern bool ie_document_is_empty(const IeDocument *document);
+extern Datum ie_document_reducer(FunctionCallInfo fcinfo,
+								 IeDocumentChange change);
+extern void ie_document_merge(IeDocument *document, Jsonb *patch);
+extern void ie_document_patch(IeDocument *document, Jsonb *data);
+extern IeDocumentChange ie_document_change(Oid function);
+
 /* reducer.c: compile a reducer; reduce.c: run it */
 
 typedef struct IeReducer IeReducer;
@@ -385,6 +399,7 @@ typedef struct IeState
 	char	   *chunk;			/* where a by-reference value is kept */
 	Size		capacity;		/* of the chunk */
 	MemoryContext context;		/* the chunk's */
+	IeDocument *document;		/* the state itself, when it is kept as a tree */
 } IeState;
 
 extern IeReducer *ie_reducer_compile(Oid function, Oid state_type,

@@ -14,6 +14,8 @@
 #include "utils/regproc.h"
 #include "utils/typcache.h"
 
+static void change_document(IeReducer *reducer, IeState *state,
+							TupleTableSlot *event);
 static bool must_skip(IeReducer *reducer, IeState *state,
 					  const NullableDatum *items);
 static void pass_state(IeReducer *reducer, const IeState *state);
@@ -35,6 +37,13 @@ ie_state_init(const IeReducer *reducer, IeState *state, Datum initial,
 	memset(state, 0, sizeof(*state));
 	state->context = context;
 	state->started = !isnull;
+	if (reducer->change != NULL)
+	{
+		state->document = ie_document_read(isnull ? NULL : DatumGetJsonbP(initial),
+										   context);
+		state->isnull = isnull;
+		return;
+	}
 	store(reducer, state, initial, isnull);
 }
 
@@ -44,6 +53,8 @@ ie_state_copy(const IeReducer *reducer, const IeState *state)
 {
 	if (state->isnull)
 		return (Datum) 0;
+	if (state->document != NULL)
+		return JsonbPGetDatum(ie_document_write(state->document));
 	return datumCopy(state->value, reducer->state_byval, reducer->state_len);
 }
 
@@ -62,6 +73,13 @@ ie_reduce(IeReducer *reducer, IeState *state, const NullableDatum *items)
 	pass_item(reducer, items[0]);
 	if (reducer->check_order)
 		check_order(reducer, state);
+	if (reducer->change != NULL)
+	{
+		if (!items[0].isnull)
+			change_document(reducer, state, reducer->item.slot);
+		MemoryContextSwitchTo(caller);
+		return;
+	}
 	for (i = 1; i < reducer->nitems; i++)
 	{
 		reducer->params->params[i + 1].value = items[i].value;
@@ -81,6 +99,12 @@ ie_reduce_slot(IeReducer *reducer, IeState *state, TupleTableSlot *event)
 
 	ResetExprContext(reducer->econtext);
 	caller = MemoryContextSwitchTo(reducer->econtext->ecxt_per_tuple_memory);
+	if (reducer->change != NULL)
+	{
+		change_document(reducer, state, event);
+		MemoryContextSwitchTo(caller);
+		return;
+	}
 	if (reducer->item.whole || reducer->strict)
 	{
 		slot_getallattrs(event);
@@ -97,6 +121,19 @@ ie_reduce_slot(IeReducer *reducer, IeState *state, TupleTableSlot *event)
 		evaluate(reducer, state);
 	}
 	MemoryContextSwitchTo(caller);
+}
+
+/* Change the document that is the state by an event's data. */
+static void
+change_document(IeReducer *reducer, IeState *state, TupleTableSlot *event)
+{
+	bool		isnull;
+	Datum		data = slot_getattr(event, IE_DATA, &isnull);
+
+	if (isnull)
+		return;
+	reducer->change(state->document, DatumGetJsonbP(data));
+	state->isnull = ie_document_is_empty(state->document);
 }
 
 /*

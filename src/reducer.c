@@ -31,6 +31,7 @@
 /* Counts what may make a compiled reducer stale. */
 static uint64 generation = 0;
 
+static IeDocumentChange document_change(const IeReducer *reducer);
 static void check_row_type(const RowParam *row);
 static void watch_catalogs(void);
 static void relation_changed(Datum arg, Oid relid);
@@ -76,6 +77,10 @@ ie_reducer_compile(Oid function, Oid state_type, int nitems,
 	call = expression_planner(call);
 	call = (Expr *) read_slots((Node *) call, reducer);
 
+	reducer->change = document_change(reducer);
+	if (reducer->change != NULL)
+		make_slot(&reducer->item);
+
 	reducer->params = makeParamList(nitems + 1);
 	for (i = 0; i < reducer->params->numParams; i++)
 		reducer->params->params[i].ptype =
@@ -90,6 +95,19 @@ ie_reducer_compile(Oid function, Oid state_type, int nitems,
 	reducer->expression = ExecInitExprWithParams(call, reducer->params);
 	MemoryContextSwitchTo(caller);
 	return reducer;
+}
+
+/*
+ * How a ready-made reducer changes a document, when it folds events into one:
+ * then the state is kept as a tree, and no function is called.
+ */
+static IeDocumentChange
+document_change(const IeReducer *reducer)
+{
+	if (reducer->state_type != JSONBOID || reducer->item.columns == NULL ||
+		reducer->item.columns->tdtypeid != ie_event_type())
+		return NULL;
+	return ie_document_change(reducer->function);
 }
 
 /* The function that a reducer was compiled from. */

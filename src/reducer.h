@@ -44,6 +44,7 @@ struct IeReducer
 	int32		item_typmod;	/* from there to the declared one */
 	TupleConversionMap *item_map;
 	bool		check_order;	/* the positions of events must rise */
+	IeDocumentChange change;	/* the state is a document, and this changes it */
 };
 
 #endif							/* IMMUTABLE_EVENTS_REDUCER_H */

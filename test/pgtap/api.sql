@@ -33,6 +33,8 @@ SELECT results_eq(
 	('guard_report', 'target regclass DEFAULT NULL::regclass', 'TABLE(relation regclass, hole text, state text, detail text)'),
 	('horizon', 'log regclass', 'TABLE(last_position bigint, safe_position bigint, holder_pid integer, holder_gid text, '
 		|| 'holder_since timestamp with time zone, holder_query text)'),
+	('json_patch', 'state jsonb, event immutable.event', 'jsonb'),
+	('merge_patch', 'state jsonb, event immutable.event', 'jsonb'),
 	('nack', 'consumer text, at_position bigint, error text, retry_after interval DEFAULT ''00:00:00''::interval', 'void'),
 	('persist_safe_position', 'log regclass', 'bigint'),
 	('poll', 'consumer text, max_events integer DEFAULT 100, timeout interval DEFAULT ''00:00:00''::interval, '
@@ -68,6 +70,8 @@ SELECT results_eq(
 	('fold', 'a', 'i', false, 'u', 'internal'),
 	('guard_report', 'f', 's', false, 'r', 'sql'),
 	('horizon', 'f', 'v', false, 'u', 'sql'),
+	('json_patch', 'f', 'i', false, 's', 'c'),
+	('merge_patch', 'f', 'i', false, 's', 'c'),
 	('nack', 'f', 'v', false, 'u', 'c'),
 	('persist_safe_position', 'f', 'v', false, 'u', 'c'),
 	('poll', 'f', 'v', false, 'u', 'c'),

@@ -36,6 +36,8 @@ INSERT INTO good VALUES
 	('create_consumer', 'stream_prefix', $$'s'$$), ('create_consumer', 'after_position', '0'), ('create_consumer', 'shards', '2'),
 	('create_consumer', 'max_deliveries', '1'),
 	('drop_consumer', 'consumer', $$'free'$$), ('horizon', 'log', $$'tap_nulls.ledger'$$),
+	('json_patch', 'state', $$'{}'$$), ('json_patch', 'event', $$ROW(NULL, NULL, NULL, NULL, NULL, NULL, NULL, '{"patch": []}', NULL)::immutable.event$$),
+	('merge_patch', 'state', $$'{}'$$), ('merge_patch', 'event', $$ROW(NULL, NULL, NULL, NULL, NULL, NULL, NULL, '{"patch": []}', NULL)::immutable.event$$),
 	('nack', 'consumer', $$'held'$$), ('nack', 'at_position', '1'), ('nack', 'error', $$'error'$$), ('nack', 'retry_after', $$'1 s'$$),
 	('persist_safe_position', 'log', $$'tap_nulls.ledger'$$),
 	('poll', 'consumer', $$'free'$$), ('poll', 'max_events', '1'), ('poll', 'timeout', $$'0'$$), ('poll', 'lease', $$'1 s'$$), ('poll', 'shard', '0'),
@@ -109,6 +111,7 @@ SELECT bag_eq(
 	('append_batch', 'expected_version'), ('append_json', 'expected_version'),
 	('create_consumer', 'types'), ('create_consumer', 'stream_prefix'), ('create_consumer', 'after_position'), ('poll', 'lease'), ('poll', 'shard'),
 	('read_log', 'max_events'), ('read_log', 'types'), ('read_log', 'stream_prefix'), ('read_log', 'upto_position'),
+	('json_patch', 'state'), ('json_patch', 'event'), ('merge_patch', 'state'), ('merge_patch', 'event'),
 	('fold', 'initial'), ('fold', 'items'), ('guard_report', 'target'), ('read_stream', 'from_version'), ('read_stream', 'max_events'),
 	('replay', 'initial'), ('replay', 'upto_version'), ('replay', 'as_of')$$,
 	'NULL has a documented meaning for these arguments');
@@ -120,7 +123,7 @@ SELECT is_empty(
 	'private functions refuse it cleanly');
 SELECT is_empty(
 	$$SELECT function, outcome FROM (SELECT function, pg_temp.outcome(pg_temp.call(function, array_agg(nr::integer))) AS outcome
-	FROM argument GROUP BY function) s WHERE outcome <> CASE WHEN function IN ('guard_report', '_guard_problem', '_last_position', '_safe_position', '_sequence_of', '_oldest_wait', '_shard')
+	FROM argument GROUP BY function) s WHERE outcome <> CASE WHEN function IN ('guard_report', 'json_patch', 'merge_patch', '_guard_problem', '_last_position', '_safe_position', '_sequence_of', '_oldest_wait', '_shard')
 		THEN 'ok' ELSE '22004' END$$,
 	'NULL for all arguments at once is refused with 22004');
 
