@@ -8,20 +8,14 @@
  */
 #include "immutable_events.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
-#include "access/table.h"
-#include "catalog/indexing.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_depend.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 
-static List *direct_users(Oid type);
 static Oid	visit(Oid type, List **seen);
 
 /* A protected table that holds values of a type, or InvalidOid. */
@@ -43,13 +37,15 @@ visit(Oid type, List **seen)
 	if (list_member_oid(*seen, type))
 		return InvalidOid;
 	*seen = lappend_oid(*seen, type);
-	foreach(cell, direct_users(type))
+	foreach(cell, ie_dependents_of(TypeRelationId, type))
 	{
-		FormData_pg_depend *user = lfirst(cell);
+		Form_pg_depend user = lfirst(cell);
 		Oid			found = InvalidOid;
 
 		if (user->classid == TypeRelationId)
 			found = visit(user->objid, seen);
+		else if (user->classid != RelationRelationId)
+			continue;
 		else if (ie_is_protected(user->objid))
 			found = user->objid;
 		else if (OidIsValid(get_rel_type_id(user->objid)))
@@ -58,40 +54,6 @@ visit(Oid type, List **seen)
 			return found;
 	}
 	return InvalidOid;
-}
-
-/* The types and relations that depend on a type, as rows of pg_depend. */
-static List *
-direct_users(Oid type)
-{
-	Relation	catalog = table_open(DependRelationId, AccessShareLock);
-	List	   *users = NIL;
-	ScanKeyData keys[2];
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber,
-				F_OIDEQ, ObjectIdGetDatum(TypeRelationId));
-	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber,
-				F_OIDEQ, ObjectIdGetDatum(type));
-	scan = systable_beginscan(catalog, DependReferenceIndexId, true, NULL,
-							  2, keys);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		Form_pg_depend depend = (Form_pg_depend) GETSTRUCT(tuple);
-
-		if (depend->classid == TypeRelationId ||
-			depend->classid == RelationRelationId)
-		{
-			FormData_pg_depend *user = palloc(sizeof(*user));
-
-			*user = *depend;
-			users = lappend(users, user);
-		}
-	}
-	systable_endscan(scan);
-	table_close(catalog, AccessShareLock);
-	return users;
 }
 
 /*
@@ -108,9 +70,9 @@ ie_family(Oid relid, bool inherit)
 		family = find_all_inheritors(relid, NoLock, NULL);
 	if (get_rel_relkind(relid) != RELKIND_COMPOSITE_TYPE)
 		return family;
-	foreach(cell, direct_users(get_rel_type_id(relid)))
+	foreach(cell, ie_dependents_of(TypeRelationId, get_rel_type_id(relid)))
 	{
-		FormData_pg_depend *user = lfirst(cell);
+		Form_pg_depend user = lfirst(cell);
 
 		if (user->classid == RelationRelationId && user->objsubid == 0)
 			family = list_concat_unique_oid(family,

@@ -129,6 +129,11 @@ extern int16 ie_guard_events(Relation rel, bool row);
 extern const Trigger *ie_find_guard(Relation rel, bool row);
 extern const char *ie_guard_problem(Relation rel);
 
+/* depend.c: the rows of pg_depend that concern an object */
+
+extern List *ie_depends_on(Oid classid, Oid objid);
+extern List *ie_dependents_of(Oid classid, Oid objid);
+
 /* protected.c: which tables are protected, asked of the catalogs */
 
 extern Oid	ie_extension(void);

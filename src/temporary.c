@@ -8,11 +8,7 @@
  */
 #include "immutable_events.h"
 
-#include "access/genam.h"
-#include "access/htup_details.h"
-#include "access/table.h"
 #include "catalog/dependency.h"
-#include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/objectaddress.h"
 #include "catalog/pg_class.h"
@@ -20,13 +16,10 @@
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
-#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 
 static bool visit(ObjectAddress object, ObjectAddresses *seen);
 static void keep_as_it_is(ObjectAddress object);
-static List *consists_of(ObjectAddress object);
-static List *depends_on(ObjectAddress object);
 
 /* Does a table depend, by whatever way, on something temporary? */
 bool
@@ -42,6 +35,7 @@ ie_depends_on_temporary(Oid relid)
 static bool
 visit(ObjectAddress object, ObjectAddresses *seen)
 {
+	ObjectAddress other;
 	Oid			schema;
 	ListCell   *cell;
 
@@ -54,9 +48,23 @@ visit(ObjectAddress object, ObjectAddresses *seen)
 		? get_object_namespace(&object) : InvalidOid;
 	if (OidIsValid(schema) && isAnyTempNamespace(schema))
 		return true;
-	foreach(cell, list_concat(depends_on(object), consists_of(object)))
-		if (visit(*(ObjectAddress *) lfirst(cell), seen))
+	foreach(cell, ie_depends_on(object.classId, object.objectId))
+	{
+		Form_pg_depend depend = lfirst(cell);
+
+		ObjectAddressSet(other, depend->refclassid, depend->refobjid);
+		if (visit(other, seen))
 			return true;
+	}
+	/* it goes, too, when what it consists of goes: attributes, expressions */
+	foreach(cell, ie_dependents_of(object.classId, object.objectId))
+	{
+		Form_pg_depend depend = lfirst(cell);
+
+		ObjectAddressSet(other, depend->classid, depend->objid);
+		if (depend->deptype == DEPENDENCY_INTERNAL && visit(other, seen))
+			return true;
+	}
 	return false;
 }
 
@@ -71,68 +79,6 @@ keep_as_it_is(ObjectAddress object)
 		LockDatabaseObject(TypeRelationId, object.objectId, 0, RowShareLock);
 	else if (object.classId == RelationRelationId)
 		LockRelationOid(object.objectId, AccessShareLock);
-}
-
-/*
- * What an object consists of: the attributes of a composite type, the
- * expressions of generated columns. It goes when one of them goes.
- */
-static List *
-consists_of(ObjectAddress object)
-{
-	Relation	catalog = table_open(DependRelationId, AccessShareLock);
-	List	   *found = NIL;
-	ScanKeyData keys[2];
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	ScanKeyInit(&keys[0], Anum_pg_depend_refclassid, BTEqualStrategyNumber,
-				F_OIDEQ, ObjectIdGetDatum(object.classId));
-	ScanKeyInit(&keys[1], Anum_pg_depend_refobjid, BTEqualStrategyNumber,
-				F_OIDEQ, ObjectIdGetDatum(object.objectId));
-	scan = systable_beginscan(catalog, DependReferenceIndexId, true, NULL, 2, keys);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		Form_pg_depend depend = (Form_pg_depend) GETSTRUCT(tuple);
-		ObjectAddress *address;
-
-		if (depend->deptype != DEPENDENCY_INTERNAL)
-			continue;
-		address = palloc(sizeof(*address));
-		ObjectAddressSet(*address, depend->classid, depend->objid);
-		found = lappend(found, address);
-	}
-	systable_endscan(scan);
-	table_close(catalog, AccessShareLock);
-	return found;
-}
-
-/* What an object and its columns depend on. */
-static List *
-depends_on(ObjectAddress object)
-{
-	Relation	catalog = table_open(DependRelationId, AccessShareLock);
-	List	   *found = NIL;
-	ScanKeyData keys[2];
-	SysScanDesc scan;
-	HeapTuple	tuple;
-
-	ScanKeyInit(&keys[0], Anum_pg_depend_classid, BTEqualStrategyNumber,
-				F_OIDEQ, ObjectIdGetDatum(object.classId));
-	ScanKeyInit(&keys[1], Anum_pg_depend_objid, BTEqualStrategyNumber,
-				F_OIDEQ, ObjectIdGetDatum(object.objectId));
-	scan = systable_beginscan(catalog, DependDependerIndexId, true, NULL, 2, keys);
-	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		Form_pg_depend depend = (Form_pg_depend) GETSTRUCT(tuple);
-		ObjectAddress *address = palloc(sizeof(*address));
-
-		ObjectAddressSet(*address, depend->refclassid, depend->refobjid);
-		found = lappend(found, address);
-	}
-	systable_endscan(scan);
-	table_close(catalog, AccessShareLock);
-	return found;
 }
 
 /* Refuse a protected table that something temporary could take along. */
