@@ -38,6 +38,9 @@ typedef struct Expectation
 	int64		version;
 } Expectation;
 
+static void check_batch_arguments(FunctionCallInfo fcinfo,
+								  const char *function);
+static Datum append_batch(FunctionCallInfo fcinfo, IeNewEvents batch);
 static void forbid_read_only(const char *function);
 static Expectation read_expectation(FunctionCallInfo fcinfo, int argno);
 static Appended append(Oid log, IeNewEvents *batch, Expectation expected);
@@ -81,32 +84,37 @@ ie_append(PG_FUNCTION_ARGS)
 Datum
 ie_append_batch(PG_FUNCTION_ARGS)
 {
-	IeNewEvents batch;
-	Expectation expected;
-
-	forbid_read_only("immutable.append_batch()");
-	ie_require_arg(fcinfo, 0, "log");
-	ie_require_arg(fcinfo, 1, "stream");
-	ie_require_arg(fcinfo, 2, "events");
-	batch = ie_new_events_from_array(PG_GETARG_TEXT_PP(1), PG_GETARG_ARRAYTYPE_P(2));
-	expected = read_expectation(fcinfo, 3);
-	PG_RETURN_DATUM(to_record(fcinfo, append(PG_GETARG_OID(0), &batch, expected)));
+	check_batch_arguments(fcinfo, "immutable.append_batch()");
+	return append_batch(fcinfo, ie_new_events_from_array(PG_GETARG_TEXT_PP(1),
+														 PG_GETARG_ARRAYTYPE_P(2)));
 }
 
 /* Append the events of a JSON array to a stream, all or none. */
 Datum
 ie_append_json(PG_FUNCTION_ARGS)
 {
-	IeNewEvents batch;
-	Expectation expected;
+	check_batch_arguments(fcinfo, "immutable.append_json()");
+	return append_batch(fcinfo, ie_new_events_from_json(PG_GETARG_TEXT_PP(1),
+														PG_GETARG_JSONB_P(2)));
+}
 
-	forbid_read_only("immutable.append_json()");
+/* The arguments that append_batch and append_json must have. */
+static void
+check_batch_arguments(FunctionCallInfo fcinfo, const char *function)
+{
+	forbid_read_only(function);
 	ie_require_arg(fcinfo, 0, "log");
 	ie_require_arg(fcinfo, 1, "stream");
 	ie_require_arg(fcinfo, 2, "events");
-	batch = ie_new_events_from_json(PG_GETARG_TEXT_PP(1), PG_GETARG_JSONB_P(2));
-	expected = read_expectation(fcinfo, 3);
-	PG_RETURN_DATUM(to_record(fcinfo, append(PG_GETARG_OID(0), &batch, expected)));
+}
+
+/* What they do with the events. */
+static Datum
+append_batch(FunctionCallInfo fcinfo, IeNewEvents batch)
+{
+	Expectation expected = read_expectation(fcinfo, 3);
+
+	return to_record(fcinfo, append(PG_GETARG_OID(0), &batch, expected));
 }
 
 /* Nothing is written on a standby, in a read-only transaction, by a worker. */
