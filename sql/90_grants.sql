@@ -1,5 +1,6 @@
 -- Who may call what: trigger functions and administration are not for PUBLIC.
 
 REVOKE EXECUTE ON FUNCTION immutable._guard() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION immutable._registry_changed() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION immutable.unprotect(regclass, boolean) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION immutable.drop_log(regclass, boolean) FROM PUBLIC;

@@ -161,6 +161,23 @@ extern uint64 ie_registry_query(const char *query, int nargs, Oid *types,
 								Datum *values, const char *nulls,
 								IeRegistryReceiver receiver, void *state);
 
+/* What a backend remembers of a registry holds while this is current. */
+typedef struct IeRegistryWatch
+{
+	const char *table;
+	bool		current;
+	bool		linked;
+	Oid			relid;
+	struct IeRegistryWatch *next;
+} IeRegistryWatch;
+
+extern void ie_watch_registry(IeRegistryWatch *watch);
+
+/* side_table.c: tables that stand beside a log and belong to its owner */
+
+extern Oid	ie_create_side_table(Relation log, const char *suffix,
+								 const char *columns);
+
 /* import.c: rows the owner brings into a log by INSERT or COPY */
 
 extern void ie_import_begin(Relation rel);
@@ -421,5 +438,14 @@ extern void ie_reduce(IeReducer *reducer, IeState *state,
 					  const NullableDatum *items);
 extern void ie_reduce_slot(IeReducer *reducer, IeState *state,
 						   TupleTableSlot *event);
+
+/* replay.c: the state of one stream */
+
+extern IeReducer *ie_keep_reducer(IeReducer **kept, Oid function,
+								  Oid state_type, Oid collation,
+								  MemoryContext parent);
+extern int64 ie_replay_stream(IeReducer *reducer, IeState *state,
+							  const IeTarget *target, const text *stream,
+							  int64 upto_version, TimestampTz as_of);
 
 #endif							/* IMMUTABLE_EVENTS_H */

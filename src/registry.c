@@ -3,17 +3,29 @@
  *
  * The registries belong to the extension's owner, and only its functions write
  * to them. Whoever calls this has checked the caller's right; for the length
- * of one query the user is switched, and the search_path pinned.
+ * of one query the user is switched, and the search_path pinned. What a backend
+ * remembers of a registry is watched: a trigger on the table tells when it has
+ * changed.
  */
 #include "immutable_events.h"
 
 #include "access/htup_details.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_proc.h"
+#include "commands/trigger.h"
 #include "miscadmin.h"
 #include "utils/guc.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
 #include "utils/syscache.h"
 
 static uint64 queries = 0;
+static IeRegistryWatch *watches = NULL;
+
+static void registry_changed(Datum arg, Oid relid);
+
+PG_FUNCTION_INFO_V1(ie_registry_changed);
 
 /* Counts the queries of this backend on the registries. */
 uint64
@@ -72,4 +84,50 @@ ie_registry_query(const char *query, int nargs, Oid *types, Datum *values,
 		receiver(state);
 	SPI_finish();
 	return rows;
+}
+
+/*
+ * Watch a registry, from before it is read: the watch is current until the
+ * registry changes.
+ */
+void
+ie_watch_registry(IeRegistryWatch *watch)
+{
+	static bool listening = false;
+
+	if (!listening)
+		CacheRegisterRelcacheCallback(registry_changed, (Datum) 0);
+	listening = true;
+	if (!watch->linked)
+	{
+		watch->next = watches;
+		watches = watch;
+		watch->linked = true;
+	}
+	watch->relid = get_relname_relid(watch->table,
+									 get_namespace_oid(IE_SCHEMA, false));
+	watch->current = true;
+}
+
+/* A relation changed: perhaps a registry that is watched. */
+static void
+registry_changed(Datum arg pg_attribute_unused(), Oid relid)
+{
+	IeRegistryWatch *watch;
+
+	for (watch = watches; watch != NULL; watch = watch->next)
+		if (relid == InvalidOid || relid == watch->relid)
+			watch->current = false;
+}
+
+/* Trigger on a registry: tell every backend that it has changed. */
+Datum
+ie_registry_changed(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("immutable._registry_changed() must be called as a trigger")));
+	CacheInvalidateRelcache(((TriggerData *) fcinfo->context)->tg_relation);
+	return PointerGetDatum(NULL);
 }

@@ -6,20 +6,17 @@
 #include "executor/executor.h"
 #include "utils/memutils.h"
 
-static IeReducer *get_reducer(FunctionCallInfo fcinfo);
-static void fold_stream(IeReducer *reducer, IeState *state, Oid log,
-						const text *stream, int64 upto_version,
-						TimestampTz as_of);
-
 PG_FUNCTION_INFO_V1(ie_replay);
 
 /* Fold the events of a stream, up to a version or a time. */
 Datum
 ie_replay(PG_FUNCTION_ARGS)
 {
+	FmgrInfo   *flinfo = fcinfo->flinfo;
 	MemoryContext context;
 	IeReducer  *reducer;
 	IeState		state;
+	IeTarget	target;
 	int64		upto_version = PG_INT64_MAX;
 	TimestampTz as_of = DT_NOEND;
 	Datum		result;
@@ -37,65 +34,76 @@ ie_replay(PG_FUNCTION_ARGS)
 	if (!PG_ARGISNULL(5))
 		as_of = PG_GETARG_TIMESTAMPTZ(5);
 
-	reducer = get_reducer(fcinfo);
+	reducer = ie_keep_reducer((IeReducer **) &flinfo->fn_extra,
+							  PG_GETARG_OID(3), get_fn_expr_argtype(flinfo, 2),
+							  PG_GET_COLLATION(), flinfo->fn_mcxt);
 	context = AllocSetContextCreate(CurrentMemoryContext,
 									"immutable_events replay",
 									ALLOCSET_DEFAULT_SIZES);
 	ie_state_init(reducer, &state, PG_GETARG_DATUM(2), PG_ARGISNULL(2),
 				  context);
-	fold_stream(reducer, &state, PG_GETARG_OID(0), PG_GETARG_TEXT_PP(1),
-				upto_version, as_of);
+	target = ie_open_log(PG_GETARG_OID(0), PG_GETARG_TEXT_PP(1),
+						 AccessShareLock);
+	ie_replay_stream(reducer, &state, &target, PG_GETARG_TEXT_PP(1),
+					 upto_version, as_of);
+	ie_close_log(&target);
 	result = ie_state_copy(reducer, &state);
 	fcinfo->isnull = state.isnull;
 	MemoryContextDelete(context);
 	return result;
 }
 
-/* The compiled reducer: kept between calls while nothing has changed. */
-static IeReducer *
-get_reducer(FunctionCallInfo fcinfo)
+/*
+ * The compiled reducer of events: kept, in a child of the given context,
+ * while neither the function nor the catalogs change.
+ */
+IeReducer *
+ie_keep_reducer(IeReducer **kept, Oid function, Oid state_type, Oid collation,
+				MemoryContext parent)
 {
-	FmgrInfo   *flinfo = fcinfo->flinfo;
-	IeReducer  *reducer = flinfo->fn_extra;
 	Oid			event = ie_event_type();
+	IeReducer  *reducer = *kept;
 	MemoryContext context;
 
 	if (reducer != NULL && ie_reducer_is_current(reducer) &&
-		ie_reducer_function(reducer) == PG_GETARG_OID(3))
+		ie_reducer_function(reducer) == function)
 		return reducer;
-	flinfo->fn_extra = NULL;
+	*kept = NULL;
 	if (reducer != NULL)
 		MemoryContextDelete(GetMemoryChunkContext(reducer));
 	context = AllocSetContextCreate(CurrentMemoryContext,
 									"immutable_events reducer",
 									ALLOCSET_SMALL_SIZES);
-	reducer = ie_reducer_compile(PG_GETARG_OID(3),
-								 get_fn_expr_argtype(flinfo, 2),
-								 1, &event, PG_GET_COLLATION(), context);
+	reducer = ie_reducer_compile(function, state_type, 1, &event, collation,
+								 context);
 	/* kept only now, when nothing can fail any more */
-	MemoryContextSetParent(context, flinfo->fn_mcxt);
-	flinfo->fn_extra = reducer;
+	MemoryContextSetParent(context, parent);
+	*kept = reducer;
 	return reducer;
 }
 
-/* Feed the events of the stream to the reducer. */
-static void
-fold_stream(IeReducer *reducer, IeState *state, Oid log, const text *stream,
-			int64 upto_version, TimestampTz as_of)
+/*
+ * Fold the events of a stream into a state, up to a version or a time, both
+ * inclusive. Answers the version of the last event; 0 when there is none.
+ */
+int64
+ie_replay_stream(IeReducer *reducer, IeState *state, const IeTarget *target,
+				 const text *stream, int64 upto_version, TimestampTz as_of)
 {
-	IeTarget	target = ie_open_log(log, stream, AccessShareLock);
-	IeStreamScan *scan = ie_scan_stream(&target, stream, IE_FIRST_VERSION,
+	IeStreamScan *scan = ie_scan_stream(target, stream, IE_FIRST_VERSION,
 										upto_version, false);
+	int64		version = 0;
 	TupleTableSlot *slot;
 	bool		isnull;
 
 	while ((slot = ie_scan_next(scan)) != NULL)
 	{
+		version = DatumGetInt64(slot_getattr(slot, IE_VERSION, &isnull));
 		/* an import may bring times that run backwards: read to the end */
 		if (DatumGetTimestampTz(slot_getattr(slot, IE_RECORDED_AT,
 											 &isnull)) <= as_of)
 			ie_reduce_slot(reducer, state, slot);
 	}
 	ie_scan_end(scan);
-	ie_close_log(&target);
+	return version;
 }

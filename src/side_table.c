@@ -1,0 +1,42 @@
+/*
+ * side_table.c: tables that stand beside a log and belong to its owner.
+ *
+ * <log>_snapshots and <log>_commands are ordinary tables of the user's. A
+ * registry remembers them by regclass, so that they may be renamed.
+ */
+#include "immutable_events.h"
+
+#include "catalog/pg_class.h"
+#include "miscadmin.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+
+/*
+ * Create <log>_<suffix> with the given columns, in the schema of a log that
+ * the caller owns, for the owner of the log.
+ */
+Oid
+ie_create_side_table(Relation log, const char *suffix, const char *columns)
+{
+	Oid			schema = RelationGetNamespace(log);
+	Oid			owner = log->rd_rel->relowner;
+	char	   *name = psprintf("%s_%s", RelationGetRelationName(log), suffix);
+	char	   *qualified;
+
+	ie_check_owner(log);
+	if (strlen(name) >= NAMEDATALEN)
+		ereport(ERROR,
+				(errcode(ERRCODE_NAME_TOO_LONG),
+				 errmsg("table name \"%s\" is too long", name),
+				 errdetail("It has %zu bytes, %d are possible.",
+						   strlen(name), NAMEDATALEN - 1),
+				 errhint("Rename the log.")));
+	qualified = quote_qualified_identifier(get_namespace_name(schema), name);
+	ie_execute(psprintf("CREATE TABLE %s (%s)", qualified, columns));
+	if (owner != GetUserId())
+		ie_execute(psprintf("ALTER TABLE %s OWNER TO %s", qualified,
+							quote_identifier(GetUserNameFromId(owner, false))));
+	return get_relname_relid(name, schema);
+}
