@@ -50,3 +50,10 @@ LANGUAGE C IMMUTABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'ie_json_patch';
 COMMENT ON FUNCTION immutable.json_patch(jsonb, immutable.event) IS
 'ready-made reducer: the operations of RFC 6902 under the key patch of the event''s data, applied to a document; 22023 when one does not fit';
+
+CREATE FUNCTION immutable.explain_reducer(reducer regproc)
+RETURNS TABLE (inlined boolean, problem text)
+LANGUAGE C STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'ie_explain_reducer';
+COMMENT ON FUNCTION immutable.explain_reducer(regproc) IS
+'does a reducer run without a function call for each event, and if not, why (22004, 42804, 42883)';

@@ -97,6 +97,15 @@ ie_document_write(const IeDocument *document)
 	return JsonbValueToJsonb(packed);
 }
 
+/* Give back what a document holds. */
+void
+ie_document_free(IeDocument *document)
+{
+	if (document->root != NULL)
+		ie_node_free(document->root);
+	pfree(document);
+}
+
 /* Is there no document at all? */
 bool
 ie_document_is_empty(const IeDocument *document)

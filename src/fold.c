@@ -21,9 +21,14 @@ enum
 
 typedef struct FoldGroup
 {
-	const IeReducer *reducer;
+	IeReducer  *reducer;
 	IeState		state;
+	MemoryContextCallback gone; /* called when its memory is */
 } FoldGroup;
+
+static FoldGroup *new_group(FunctionCallInfo fcinfo, IeReducer *reducer,
+							MemoryContext context);
+static void group_gone(void *group);
 
 static IeReducer *get_reducer(FunctionCallInfo fcinfo);
 static IeReducer *compile(FunctionCallInfo fcinfo);
@@ -44,16 +49,33 @@ ie_fold_step(PG_FUNCTION_ARGS)
 		elog(ERROR, "unexpected call outside an aggregate");
 	reducer = get_reducer(fcinfo);
 	if (PG_ARGISNULL(ARG_GROUP))
-	{
-		group = MemoryContextAlloc(context, sizeof(FoldGroup));
-		group->reducer = reducer;
-		ie_state_init(reducer, &group->state, PG_GETARG_DATUM(ARG_INITIAL),
-					  PG_ARGISNULL(ARG_INITIAL), context);
-	}
+		group = new_group(fcinfo, reducer, context);
 	else
 		group = (FoldGroup *) PG_GETARG_POINTER(ARG_GROUP);
 	ie_reduce(reducer, &group->state, &fcinfo->args[ARG_ITEMS]);
 	PG_RETURN_POINTER(group);
+}
+
+/* A group, in the initial state. */
+static FoldGroup *
+new_group(FunctionCallInfo fcinfo, IeReducer *reducer, MemoryContext context)
+{
+	FoldGroup  *group = MemoryContextAlloc(context, sizeof(FoldGroup));
+
+	group->reducer = reducer;
+	ie_state_init(reducer, &group->state, PG_GETARG_DATUM(ARG_INITIAL),
+				  PG_ARGISNULL(ARG_INITIAL), context);
+	group->gone.func = group_gone;
+	group->gone.arg = group;
+	MemoryContextRegisterResetCallback(context, &group->gone);
+	return group;
+}
+
+/* The memory of a group goes; the reducer's stands above it, and is there. */
+static void
+group_gone(void *group)
+{
+	ie_state_gone(((FoldGroup *) group)->reducer, &((FoldGroup *) group)->state);
 }
 
 /* The state of a group; of no rows, NULL. */

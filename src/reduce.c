@@ -18,20 +18,25 @@ static void change_document(IeReducer *reducer, IeState *state,
 							TupleTableSlot *event);
 static bool must_skip(IeReducer *reducer, IeState *state,
 					  const NullableDatum *items);
-static void pass_state(IeReducer *reducer, const IeState *state);
 static void pass_item(IeReducer *reducer, NullableDatum item);
-static void check_order(IeReducer *reducer, IeState *state);
+static void check_order(const IeReducer *reducer, IeState *state,
+						HeapTuple event);
 static void fill_row(RowParam *row, HeapTupleHeader header);
 static HeapTuple point_at(RowParam *row, HeapTupleHeader header);
 static HeapTuple convert_item(IeReducer *reducer, HeapTupleHeader header);
-static void evaluate(IeReducer *reducer, IeState *state);
-static void store(const IeReducer *reducer, IeState *state, Datum value,
-				  bool isnull);
+static void call_directly(IeReducer *reducer, IeState *state,
+						  const NullableDatum *items);
+static void step(IeReducer *reducer, IeState *state);
+static void keep(IeReducer *reducer, IeState *state, Datum value,
+				 bool isnull);
+static void keep_expanded(IeReducer *reducer, IeState *state, Datum value);
+static void flatten(IeReducer *reducer);
+static void store(IeReducer *reducer, IeState *state, Datum value);
 static char *reserve(IeState *state, Size size, char **old);
 
 /* Begin with a copy of the initial state. */
 void
-ie_state_init(const IeReducer *reducer, IeState *state, Datum initial,
+ie_state_init(IeReducer *reducer, IeState *state, Datum initial,
 			  bool isnull, MemoryContext context)
 {
 	memset(state, 0, sizeof(*state));
@@ -44,7 +49,7 @@ ie_state_init(const IeReducer *reducer, IeState *state, Datum initial,
 		state->isnull = isnull;
 		return;
 	}
-	store(reducer, state, initial, isnull);
+	keep(reducer, state, initial, isnull);
 }
 
 /* A copy of the state, in the current context. */
@@ -55,7 +60,34 @@ ie_state_copy(const IeReducer *reducer, const IeState *state)
 		return (Datum) 0;
 	if (state->document != NULL)
 		return JsonbPGetDatum(ie_document_write(state->document));
+	if (state->columns != NULL)
+		return ie_row_copy(reducer, state);
 	return datumCopy(state->value, reducer->state_byval, reducer->state_len);
+}
+
+/* Give back what a state holds; its context may go on without it. */
+void
+ie_state_free(IeReducer *reducer, IeState *state)
+{
+	ie_state_gone(reducer, state);
+	if (state->document != NULL)
+		ie_document_free(state->document);
+	if (state->columns != NULL)
+		ie_row_free(reducer, state);
+	if (state->chunk != NULL)
+		pfree(state->chunk);
+}
+
+/* A state is about to vanish with its context, or did in an error: forget it. */
+void
+ie_state_gone(IeReducer *reducer, const IeState *state)
+{
+	if (reducer->expanded_state == NULL ||
+		(state != NULL && reducer->expanded_state != state))
+		return;
+	reducer->expanded_state = NULL;
+	MemoryContextDeleteChildren(reducer->expanded[0]);
+	MemoryContextDeleteChildren(reducer->expanded[1]);
 }
 
 /* Fold items into a state. */
@@ -67,25 +99,25 @@ ie_reduce(IeReducer *reducer, IeState *state, const NullableDatum *items)
 
 	if (reducer->strict && must_skip(reducer, state, items))
 		return;
-	ResetExprContext(reducer->econtext);
-	caller = MemoryContextSwitchTo(reducer->econtext->ecxt_per_tuple_memory);
-	pass_state(reducer, state);
-	pass_item(reducer, items[0]);
-	if (reducer->check_order)
-		check_order(reducer, state);
-	if (reducer->change != NULL)
+	if (reducer->direct != NULL)
 	{
-		if (!items[0].isnull)
-			change_document(reducer, state, reducer->item.slot);
-		MemoryContextSwitchTo(caller);
+		call_directly(reducer, state, items);
 		return;
 	}
+	ResetExprContext(reducer->econtext);
+	caller = MemoryContextSwitchTo(reducer->econtext->ecxt_per_tuple_memory);
+	pass_item(reducer, items[0]);
+	if (reducer->check_order && !items[0].isnull)
+		check_order(reducer, state, &reducer->item.tuple);
 	for (i = 1; i < reducer->nitems; i++)
 	{
 		reducer->params->params[i + 1].value = items[i].value;
 		reducer->params->params[i + 1].isnull = items[i].isnull;
 	}
-	evaluate(reducer, state);
+	if (reducer->change == NULL)
+		step(reducer, state);
+	else if (!items[0].isnull)
+		change_document(reducer, state, reducer->item.slot);
 	MemoryContextSwitchTo(caller);
 }
 
@@ -114,11 +146,10 @@ ie_reduce_slot(IeReducer *reducer, IeState *state, TupleTableSlot *event)
 	}
 	if (!reducer->strict || !must_skip(reducer, state, &item))
 	{
-		pass_state(reducer, state);
 		reducer->econtext->ecxt_outertuple = event;
 		param->value = item.value;
 		param->isnull = false;
-		evaluate(reducer, state);
+		step(reducer, state);
 	}
 	MemoryContextSwitchTo(caller);
 }
@@ -158,26 +189,54 @@ must_skip(IeReducer *reducer, IeState *state, const NullableDatum *items)
 							format_procedure(reducer->function)),
 					 errhint("Give an initial state, or declare the function CALLED ON NULL INPUT.")));
 		state->started = true;
-		store(reducer, state, items[0].value, false);
+		keep(reducer, state, items[0].value, false);
 		return true;
 	}
 	return state->isnull;
 }
 
-/* Hand the state to the expression. */
+/* Call one of PostgreSQL's own functions over values that are no pointers. */
 static void
-pass_state(IeReducer *reducer, const IeState *state)
+call_directly(IeReducer *reducer, IeState *state, const NullableDatum *items)
+{
+	FunctionCallInfo fcinfo = reducer->direct;
+	int			i;
+
+	fcinfo->args[0].value = state->value;
+	fcinfo->args[0].isnull = state->isnull;
+	for (i = 0; i < reducer->nitems; i++)
+		fcinfo->args[i + 1] = items[i];
+	fcinfo->isnull = false;
+	state->value = FunctionCallInvoke(fcinfo);
+	state->isnull = fcinfo->isnull;
+}
+
+/* Compute the next state. */
+static void
+step(IeReducer *reducer, IeState *state)
 {
 	ParamExternData *param = &reducer->params->params[STATE_PARAM - 1];
+	bool		isnull;
+	Datum		value;
 
-	param->value = state->value;
 	param->isnull = state->isnull;
-	if (reducer->state.slot == NULL)
+	if (reducer->outcome != NULL)
+	{
+		ie_row_step(reducer, state);
 		return;
-	if (state->isnull)
-		ExecStoreAllNullTuple(reducer->state.slot);
-	else
-		fill_row(&reducer->state, DatumGetHeapTupleHeader(state->value));
+	}
+	if (reducer->expanded_state != NULL && reducer->expanded_state != state)
+		flatten(reducer);
+	param->value = state->value;
+	if (reducer->state.slot != NULL)
+	{
+		if (state->isnull)
+			ExecStoreAllNullTuple(reducer->state.slot);
+		else
+			fill_row(&reducer->state, DatumGetHeapTupleHeader(state->value));
+	}
+	value = ExecEvalExpr(reducer->expression, reducer->econtext, &isnull);
+	keep(reducer, state, value, isnull);
 }
 
 /* Hand the first item to the expression, as the row type it declares. */
@@ -200,7 +259,7 @@ pass_item(IeReducer *reducer, NullableDatum item)
 		return;
 	}
 	header = DatumGetHeapTupleHeader(item.value);
-	if (reducer->convert_item)
+	if (reducer->convert_item && (row->arriving == NULL || row->whole))
 	{
 		HeapTuple	tuple = convert_item(reducer, header);
 
@@ -208,17 +267,19 @@ pass_item(IeReducer *reducer, NullableDatum item)
 		if (row->whole)
 			param->value = heap_copy_tuple_as_datum(tuple, row->columns);
 	}
+	point_at(row, header);
 	if (row->slot != NULL)
-		fill_row(row, header);
+		ExecStoreHeapTuple(&row->tuple, row->slot, false);
 }
 
 /* Refuse an event that stands before the last one. */
 static void
-check_order(IeReducer *reducer, IeState *state)
+check_order(const IeReducer *reducer, IeState *state, HeapTuple event)
 {
 	bool		isnull;
-	int64		position = DatumGetInt64(slot_getattr(reducer->item.slot,
-													  IE_POSITION, &isnull));
+	int64		position = DatumGetInt64(fastgetattr(event, IE_POSITION,
+													 reducer->item.columns,
+													 &isnull));
 
 	if (isnull)
 		return;					/* not from a log */
@@ -275,36 +336,73 @@ convert_item(IeReducer *reducer, HeapTupleHeader header)
 	return execute_attr_map_tuple(tuple, reducer->item_map);
 }
 
-/* Run the expression and keep what it returns. */
+/* Keep a value as the state. */
 static void
-evaluate(IeReducer *reducer, IeState *state)
+keep(IeReducer *reducer, IeState *state, Datum value, bool isnull)
 {
-	bool		isnull;
-	Datum		value = ExecEvalExpr(reducer->expression, reducer->econtext,
-									 &isnull);
-
-	store(reducer, state, value, isnull);
+	if (reducer->outcome != NULL)
+	{
+		ie_row_keep(reducer, state, value, isnull);
+		return;
+	}
+	state->isnull = isnull;
+	if (isnull || reducer->state_byval)
+		state->value = value;
+	else if (reducer->last_state == state &&
+			 VARATT_IS_EXTERNAL_EXPANDED_RW(DatumGetPointer(value)))
+	{
+		keep_expanded(reducer, state, value);
+		return;
+	}
+	else
+		store(reducer, state, value);
+	ie_state_gone(reducer, state);
+	if (reducer->in_place)
+		reducer->last_state = state;
 }
 
 /*
- * Keep a value as the state: in the state's one chunk, which is overwritten
- * in place and grows by doubling, so that memory stays flat over any number
- * of events.
+ * Keep an expanded object as it is, so that the function can go on with it in
+ * place, when it goes on with the same state. One state at a time has that: a memory context for each of 100,000
+ * groups would be too much. The object moves to the other of two contexts;
+ * what stays behind in the first was not used again.
  */
 static void
-store(const IeReducer *reducer, IeState *state, Datum value, bool isnull)
+keep_expanded(IeReducer *reducer, IeState *state, Datum value)
+{
+	MemoryContext left = reducer->expanded[0];
+
+	if (reducer->expanded_state != NULL && reducer->expanded_state != state)
+		flatten(reducer);
+	state->value = TransferExpandedObject(value, reducer->expanded[1]);
+	reducer->expanded_state = state;
+	reducer->expanded[0] = reducer->expanded[1];
+	reducer->expanded[1] = left;
+	MemoryContextDeleteChildren(left);
+}
+
+/* Make a flat value of the state that is an expanded object. */
+static void
+flatten(IeReducer *reducer)
+{
+	IeState    *state = reducer->expanded_state;
+
+	store(reducer, state, state->value);
+	ie_state_gone(reducer, state);
+}
+
+/*
+ * Keep a value in the state's one chunk, which is overwritten in place and
+ * grows by doubling, so that memory stays flat over any number of events.
+ */
+static void
+store(IeReducer *reducer, IeState *state, Datum value)
 {
 	char	   *from = DatumGetPointer(value);
 	char	   *old = NULL;
 	char	   *chunk;
 	Size		size;
 
-	state->isnull = isnull;
-	if (isnull || reducer->state_byval)
-	{
-		state->value = value;
-		return;
-	}
 	if (from == state->chunk)
 		return;					/* the reducer returned the state unchanged */
 	if (reducer->state_len == -1 && VARATT_IS_EXTERNAL_EXPANDED(from))

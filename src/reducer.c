@@ -2,52 +2,46 @@
  * reducer.c: compile a reducer.
  *
  * A reducer is any function f(state, item ...) RETURNS state. Its call is
- * built once over parameters and planned, which inlines a SQL function's body,
- * so that no function call is left for reduce.c to run. Fields of the state
- * and of the first item are read from slots, where a row is taken apart once,
- * instead of from a composite value each time.
+ * built once over parameters; a SQL function's body takes the place of the
+ * call, so that no function call is left for reduce.c to run. Fields of the
+ * state and of the first item are read from slots, where a row is taken apart
+ * once, instead of from a composite value each time.
  */
 #include "reducer.h"
 
+#include "catalog/pg_language.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
-#include "compat.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "parser/parse_coerce.h"
-#include "parser/parse_func.h"
-#include "parser/parse_type.h"
 #include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/regproc.h"
-#include "utils/rel.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
 /* Counts what may make a compiled reducer stale. */
 static uint64 generation = 0;
 
+static void make_params(IeReducer *reducer, const Oid *item_types);
+static void make_runnable(IeReducer *reducer, Expr *call, bool inlined);
+static bool takes_parameters(const IeReducer *reducer, const FuncExpr *call);
+static FunctionCallInfo direct_call(const IeReducer *reducer,
+									const FuncExpr *call);
 static IeDocumentChange document_change(const IeReducer *reducer);
 static void check_row_type(const RowParam *row);
 static void watch_catalogs(void);
 static void relation_changed(Datum arg, Oid relid);
 static void catalog_changed(Datum arg, int cacheid, uint32 hash);
-static Form_pg_proc check_function(Oid function, HeapTuple *tuple);
-pg_noreturn static void refuse_function(Oid function, const char *detail,
-										const char *hint);
-static Expr *build_call(IeReducer *reducer, Form_pg_proc proc,
-						const Oid *item_types, Oid collation);
-static bool arrives_as_row(Oid actual, Oid declared);
-pg_noreturn static void refuse_signature(const IeReducer *reducer, Form_pg_proc proc,
-										 const Oid *actual);
-static void describe_row(RowParam *row, Oid type);
 static Node *read_slots(Node *node, void *context);
-static RowParam *row_of_param(IeReducer *reducer, const Param *param);
-static void make_slot(RowParam *row);
+static Node *row_null_test(const NullTest *test, const RowParam *row);
+static Var *column_of(const IeReducer *reducer, const RowParam *row,
+					  const FieldSelect *field);
+static RowParam *row_of_param(IeReducer *reducer, const Node *node);
 
 /* Compile a reducer for a state type and item types, into a context. */
 IeReducer *
@@ -58,9 +52,10 @@ ie_reducer_compile(Oid function, Oid state_type, int nitems,
 	MemoryContext caller = MemoryContextSwitchTo(context);
 	IeReducer  *reducer = palloc0(sizeof(IeReducer));
 	HeapTuple	tuple;
-	Form_pg_proc proc = check_function(function, &tuple);
+	Form_pg_proc proc = ie_reducer_check(function, &tuple);
+	const char *problem;
 	Expr	   *call;
-	int			i;
+	Expr	   *body;
 
 	watch_catalogs();
 	reducer->function = function;
@@ -72,29 +67,109 @@ ie_reducer_compile(Oid function, Oid state_type, int nitems,
 	reducer->first_item_starts = nitems == 1 &&
 		IsBinaryCoercible(item_types[0], state_type);
 
-	call = build_call(reducer, proc, item_types, collation);
+	call = ie_reducer_call(reducer, proc, item_types, collation);
 	ReleaseSysCache(tuple);
-	call = expression_planner(call);
-	call = (Expr *) read_slots((Node *) call, reducer);
-
+	make_params(reducer, item_types);
 	reducer->change = document_change(reducer);
 	if (reducer->change != NULL)
-		make_slot(&reducer->item);
+		ie_make_slot(&reducer->item, &TTSOpsHeapTuple);
+	body = ie_inline((FuncExpr *) call, &problem);
+	make_runnable(reducer, expression_planner(body != NULL ? body : call),
+				  body != NULL);
+	reducer->econtext->ecxt_innertuple = reducer->state.slot;
+	reducer->econtext->ecxt_outertuple = reducer->item.slot;
+	MemoryContextSwitchTo(caller);
+	return reducer;
+}
 
-	reducer->params = makeParamList(nitems + 1);
+/* What the expression reads: the state, and the items. */
+static void
+make_params(IeReducer *reducer, const Oid *item_types)
+{
+	int			i;
+
+	reducer->params = makeParamList(reducer->nitems + 1);
 	for (i = 0; i < reducer->params->numParams; i++)
 		reducer->params->params[i].ptype =
-			i == 0 ? state_type : item_types[i - 1];
+			i == 0 ? reducer->state_type : item_types[i - 1];
 	if (reducer->item.columns != NULL)
 		reducer->params->params[FIRST_ITEM_PARAM - 1].ptype =
 			reducer->item.columns->tdtypeid;
 	reducer->econtext = CreateStandaloneExprContext();
 	reducer->econtext->ecxt_param_list_info = reducer->params;
-	reducer->econtext->ecxt_innertuple = reducer->state.slot;
-	reducer->econtext->ecxt_outertuple = reducer->item.slot;
-	reducer->expression = ExecInitExprWithParams(call, reducer->params);
-	MemoryContextSwitchTo(caller);
-	return reducer;
+}
+
+/* Choose the way to run a planned call. */
+static void
+make_runnable(IeReducer *reducer, Expr *call, bool inlined)
+{
+	bool		as_is = !inlined && IsA(call, FuncExpr) &&
+		takes_parameters(reducer, (FuncExpr *) call);
+
+	if (reducer->change != NULL)
+		return;
+	if (as_is)
+		reducer->direct = direct_call(reducer, (FuncExpr *) call);
+	if (reducer->direct != NULL)
+		return;
+	if (as_is && reducer->state_len == -1)
+	{
+		reducer->in_place = true;
+		reducer->expanded[0] = AllocSetContextCreate(CurrentMemoryContext,
+													 "immutable_events expanded state",
+													 ALLOCSET_SMALL_SIZES);
+		reducer->expanded[1] = AllocSetContextCreate(CurrentMemoryContext,
+													 "immutable_events next expanded state",
+													 ALLOCSET_SMALL_SIZES);
+	}
+	reducer->outcome = ie_row_outcome(reducer, call);
+	if (reducer->outcome == NULL)
+		reducer->expression =
+			ExecInitExprWithParams(ie_read_slots(reducer, call), reducer->params);
+}
+
+/* Are the arguments of a call the parameters and nothing else, in order? */
+static bool
+takes_parameters(const IeReducer *reducer, const FuncExpr *call)
+{
+	ListCell   *cell;
+
+	if (call->funcid != reducer->function)
+		return false;
+	foreach(cell, call->args)
+	{
+		Param	   *param = lfirst(cell);
+
+		if (!IsA(param, Param) ||
+			param->paramid != foreach_current_index(cell) + 1)
+			return false;
+	}
+	return list_length(call->args) == reducer->nitems + 1;
+}
+
+/*
+ * A call of one of PostgreSQL's own functions over values that are no
+ * pointers, which needs no expression around it; else NULL.
+ */
+static FunctionCallInfo
+direct_call(const IeReducer *reducer, const FuncExpr *call)
+{
+	FunctionCallInfo fcinfo;
+	FmgrInfo   *flinfo;
+	ListCell   *cell;
+
+	if (call->funcid >= FirstGenbkiObjectId || !reducer->state_byval)
+		return NULL;
+	foreach(cell, call->args)
+		if (!get_typbyval(exprType(lfirst(cell))))
+			return NULL;
+	flinfo = palloc0(sizeof(FmgrInfo));
+	fmgr_info(call->funcid, flinfo);
+	fmgr_info_set_expr((Node *) call, flinfo);
+	fcinfo = palloc0(SizeForFunctionCallInfo(reducer->nitems + 1));
+	InitFunctionCallInfoData(*fcinfo, flinfo, reducer->nitems + 1,
+							 call->inputcollid, NULL, NULL);
+	return fcinfo;
 }
 
 /*
@@ -124,14 +199,9 @@ ie_reducer_function(const IeReducer *reducer)
 void
 ie_reducer_check_order(IeReducer *reducer)
 {
-	MemoryContext caller;
-
 	if (reducer->item.columns == NULL ||
 		reducer->item.columns->tdtypeid != ie_event_type())
 		return;
-	caller = MemoryContextSwitchTo(GetMemoryChunkContext(reducer));
-	make_slot(&reducer->item);
-	MemoryContextSwitchTo(caller);
 	reducer->check_order = true;
 }
 
@@ -197,204 +267,98 @@ catalog_changed(Datum arg pg_attribute_unused(),
 	generation++;
 }
 
-/* Refuse what cannot be a reducer, whatever it is called with. */
-static Form_pg_proc
-check_function(Oid function, HeapTuple *tuple)
-{
-	Form_pg_proc proc;
-	AclResult	acl;
-
-	*tuple = SearchSysCache1(PROCOID, ObjectIdGetDatum(function));
-	if (!HeapTupleIsValid(*tuple))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_FUNCTION),
-				 errmsg("function with OID %u does not exist", function)));
-	proc = (Form_pg_proc) GETSTRUCT(*tuple);
-	if (proc->prokind != PROKIND_FUNCTION || proc->proretset)
-		refuse_function(function,
-						"A reducer is a plain function that returns one value.",
-						NULL);
-	acl = ie_function_aclcheck(function, GetUserId());
-	if (acl != ACLCHECK_OK)
-		aclcheck_error(acl, OBJECT_FUNCTION, NameStr(proc->proname));
-	if (proc->provolatile == PROVOLATILE_VOLATILE)
-		refuse_function(function, "It is VOLATILE: the same events could give another state.",
-						"Declare it IMMUTABLE, or STABLE if it calls STABLE functions such as to_jsonb or format.");
-	return proc;
-}
-
-/* Raise the error for a function that is no reducer. */
-static void
-refuse_function(Oid function, const char *detail, const char *hint)
-{
-	ereport(ERROR,
-			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-			 errmsg("function %s cannot be a reducer",
-					format_procedure(function)),
-			 errdetail_internal("%s", detail),
-			 hint == NULL ? 0 : errhint("%s", hint)));
-}
-
-/* The call f(state, item ...) over parameters, coerced as the parser would. */
-static Expr *
-build_call(IeReducer *reducer, Form_pg_proc proc, const Oid *item_types,
-		   Oid collation)
-{
-	int			nargs = reducer->nitems + 1;
-	Oid			actual[FUNC_MAX_ARGS];
-	Oid			declared[FUNC_MAX_ARGS];
-	List	   *args = NIL;
-	Oid			result;
-	int			i;
-
-	actual[0] = reducer->state_type;
-	memcpy(&actual[1], item_types, reducer->nitems * sizeof(Oid));
-	if (nargs > proc->pronargs || nargs < proc->pronargs - proc->pronargdefaults)
-		refuse_signature(reducer, proc, actual);
-	memcpy(declared, proc->proargtypes.values, nargs * sizeof(Oid));
-	if (arrives_as_row(actual[1], declared[1]))
-	{
-		reducer->convert_item = true;
-		actual[1] = declared[1];
-	}
-	/* the parser casts ROW(...) only where it sees the expression itself */
-	for (i = 0; i < nargs; i++)
-		if (actual[i] == RECORDOID && declared[i] != RECORDOID &&
-			type_is_rowtype(declared[i]))
-			refuse_signature(reducer, proc, actual);
-	if (!can_coerce_type(nargs, actual, declared, COERCION_IMPLICIT))
-		refuse_signature(reducer, proc, actual);
-	result = enforce_generic_type_consistency(actual, declared, nargs,
-											  proc->prorettype, false);
-	if (!IsBinaryCoercible(result, reducer->state_type))
-		refuse_signature(reducer, proc, actual);
-
-	describe_row(&reducer->state, actual[0]);
-	describe_row(&reducer->item, actual[1]);
-	for (i = 0; i < nargs; i++)
-	{
-		Param	   *param = makeNode(Param);
-
-		param->paramkind = PARAM_EXTERN;
-		param->paramid = i + 1;
-		param->paramtype = actual[i];
-		param->paramtypmod = -1;
-		param->paramcollid = get_typcollation(actual[i]);
-		param->location = -1;
-		args = lappend(args, param);
-	}
-	make_fn_arguments(NULL, args, actual, declared);
-	return (Expr *) makeFuncExpr(reducer->function, result, args, InvalidOid,
-								 collation, COERCE_EXPLICIT_CALL);
-}
-
-/*
- * Does a value of the actual type arrive as a row that has the columns of the
- * declared one? The rows of a log do (a typed table of immutable.event), and a
- * subquery's row, which has no named type, may.
- */
-static bool
-arrives_as_row(Oid actual, Oid declared)
-{
-	Oid			relid;
-	HeapTuple	tuple;
-	bool		typed = false;
-
-	if (actual == declared || get_typtype(declared) != TYPTYPE_COMPOSITE)
-		return false;
-	if (actual == RECORDOID)
-		return true;
-	relid = typeidTypeRelid(actual);
-	if (!OidIsValid(relid))
-		return false;
-	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
-	if (HeapTupleIsValid(tuple))
-	{
-		typed = ((Form_pg_class) GETSTRUCT(tuple))->reloftype == declared;
-		ReleaseSysCache(tuple);
-	}
-	return typed;
-}
-
-/* Raise the error for types that do not fit. */
-static void
-refuse_signature(const IeReducer *reducer, Form_pg_proc proc,
-				 const Oid *actual)
-{
-	StringInfoData items;
-	char	   *state = format_type_be(reducer->state_type);
-	int			i;
-
-	initStringInfo(&items);
-	for (i = 1; i <= reducer->nitems; i++)
-		appendStringInfo(&items, ", %s", format_type_be(actual[i]));
-	ereport(ERROR,
-			(errcode(ERRCODE_DATATYPE_MISMATCH),
-			 errmsg("function %s cannot be the reducer here",
-					format_procedure(reducer->function)),
-			 errdetail("A function (%s%s) returning %s is needed; this one returns %s.",
-					   state, items.data, state,
-					   format_type_be(proc->prorettype)),
-			 errhint("The type of the initial state decides: cast it, as in NULL::account or 0::bigint.")));
-}
-
-/* Note the columns of a parameter, if it is a row. */
-static void
-describe_row(RowParam *row, Oid type)
-{
-	if (get_typtype(type) != TYPTYPE_COMPOSITE)
-		return;
-	row->columns = lookup_rowtype_tupdesc_copy(type, -1);
-	row->identifier = assign_record_type_identifier(type, -1);
-}
-
 /* Read fields of row parameters from slots; note what is used whole. */
+Expr *
+ie_read_slots(IeReducer *reducer, Expr *expression)
+{
+	return (Expr *) read_slots((Node *) expression, reducer);
+}
+
+/* The same, for each node. */
 static Node *
 read_slots(Node *node, void *context)
 {
 	IeReducer  *reducer = context;
+	RowParam   *row;
 
 	if (node == NULL)
 		return NULL;
-	if (IsA(node, FieldSelect) && IsA(((FieldSelect *) node)->arg, Param))
+	if (IsA(node, FieldSelect))
 	{
-		FieldSelect *field = (FieldSelect *) node;
-		RowParam   *row = row_of_param(reducer, (Param *) field->arg);
-
+		row = row_of_param(reducer, (Node *) ((FieldSelect *) node)->arg);
 		if (row != NULL && row->columns != NULL)
 		{
-			make_slot(row);
-			return (Node *) makeVar(row == &reducer->state ? INNER_VAR : OUTER_VAR,
-									field->fieldnum, field->resulttype,
-									field->resulttypmod, field->resultcollid,
-									0);
+			ie_make_slot(row, &TTSOpsHeapTuple);
+			return (Node *) column_of(reducer, row, (FieldSelect *) node);
 		}
 	}
-	if (IsA(node, Param))
-	{
-		RowParam   *row = row_of_param(reducer, (Param *) node);
-
-		if (row != NULL)
-			row->whole = true;
-	}
+	if (IsA(node, NullTest) && row_of_param(reducer, (Node *) ((NullTest *) node)->arg) == &reducer->state &&
+		reducer->state.slot != NULL &&
+		TTS_IS_VIRTUAL(reducer->state.slot))
+		return ((NullTest *) node)->argisrow
+			? row_null_test((NullTest *) node, &reducer->state)
+			: (Node *) copyObject(node);
+	row = row_of_param(reducer, node);
+	if (row != NULL)
+		row->whole = true;
 	return expression_tree_mutator(node, read_slots, context);
+}
+
+/* The column of a slot that a field is read from. */
+static Var *
+column_of(const IeReducer *reducer, const RowParam *row,
+		  const FieldSelect *field)
+{
+	return makeVar(row == &reducer->state ? INNER_VAR : OUTER_VAR,
+				   field->fieldnum, field->resulttype, field->resulttypmod,
+				   field->resultcollid, 0);
+}
+
+/* row IS [NOT] NULL: so are all its columns. */
+static Node *
+row_null_test(const NullTest *test, const RowParam *row)
+{
+	List	   *columns = NIL;
+	int			i;
+
+	for (i = 0; i < row->columns->natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(row->columns, i);
+		NullTest   *part;
+
+		if (column->attisdropped)
+			continue;
+		part = makeNode(NullTest);
+		part->arg = (Expr *) makeVar(INNER_VAR, i + 1, column->atttypid,
+									 column->atttypmod, column->attcollation,
+									 0);
+		part->nulltesttype = test->nulltesttype;
+		part->location = -1;
+		columns = lappend(columns, part);
+	}
+	return columns == NIL ? makeBoolConst(true, false)
+		: (Node *) make_ands_explicit(columns);
 }
 
 /* The state or the first item, or NULL for what has no slot. */
 static RowParam *
-row_of_param(IeReducer *reducer, const Param *param)
+row_of_param(IeReducer *reducer, const Node *node)
 {
-	if (param->paramid == STATE_PARAM)
+	if (!IsA(node, Param))
+		return NULL;
+	if (((Param *) node)->paramid == STATE_PARAM)
 		return &reducer->state;
-	if (param->paramid == FIRST_ITEM_PARAM)
+	if (((Param *) node)->paramid == FIRST_ITEM_PARAM)
 		return &reducer->item;
 	return NULL;
 }
 
 /* Make the slot that a row's fields are read from. */
-static void
-make_slot(RowParam *row)
+void
+ie_make_slot(RowParam *row, const TupleTableSlotOps *kind)
 {
 	if (row->slot == NULL)
-		row->slot = MakeSingleTupleTableSlot(row->columns, &TTSOpsHeapTuple);
+		row->slot = MakeSingleTupleTableSlot(row->arriving != NULL
+											 ? row->arriving : row->columns,
+											 kind);
 }

@@ -49,6 +49,7 @@ ie_replay(PG_FUNCTION_ARGS)
 	ie_close_log(&target);
 	result = ie_state_copy(reducer, &state);
 	fcinfo->isnull = state.isnull;
+	ie_state_gone(reducer, &state);
 	MemoryContextDelete(context);
 	return result;
 }
@@ -65,6 +66,8 @@ ie_keep_reducer(IeReducer **kept, Oid function, Oid state_type, Oid collation,
 	IeReducer  *reducer = *kept;
 	MemoryContext context;
 
+	if (reducer != NULL)
+		ie_state_gone(reducer, NULL);	/* the last state, after an error */
 	if (reducer != NULL && ie_reducer_is_current(reducer) &&
 		ie_reducer_function(reducer) == function)
 		return reducer;

@@ -60,6 +60,7 @@ SELECT immutable.fold(0, 'int4pl', 1::bigint);
 SELECT immutable.fold(0, 'int48pl', 1::bigint);
 \echo :SQLSTATE
 SELECT immutable.fold(NULL::text, 'apply', e) FROM ledger e;
+-- a view over the log has its columns, and is folded as it is
 CREATE VIEW seen AS SELECT * FROM ledger;
 SELECT immutable.fold(NULL::account, 'apply', e) FROM seen e;
 \echo :SQLSTATE
