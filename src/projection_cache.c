@@ -1,0 +1,320 @@
+/*
+ * projection_cache.c: what the registry says of a projection, made ready.
+ *
+ * Reducer, key expressions, column defaults and queries are compiled once in a
+ * backend, as the projection's owner and with the search_path that was in
+ * force when the projection was made. They are compiled anew when the
+ * registry, the read model, the log, a function or a type changes.
+ */
+#include "projection.h"
+
+#include "access/table.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_collation.h"
+#include "catalog/pg_type.h"
+#include "compat.h"
+#include "miscadmin.h"
+#include "optimizer/optimizer.h"
+#include "rewrite/rewriteHandler.h"
+#include "storage/lmgr.h"
+#include "utils/acl.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/guc.h"
+#include "utils/hsearch.h"
+#include "utils/inval.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+#include "utils/typcache.h"
+
+static HTAB *cache = NULL;
+static IeRegistryWatch watch = {.table = "projections"};
+
+/* The inline projections of the logs that this backend appends to. */
+typedef struct InlineTargets
+{
+	Oid			log;			/* the hash key */
+	List	   *targets;		/* in order of OID */
+} InlineTargets;
+
+static HTAB *inline_targets = NULL;
+
+static void make_cache(void);
+static void check_watch(void);
+static void relation_changed(Datum arg, Oid relid);
+static void forget(IeProjection *projection);
+static void read_registry(IeProjection *projection);
+static void receive(void *state);
+static void receive_targets(void *state);
+static Datum kept(int number, bool *isnull);
+static void compile(IeProjection *projection);
+static void prepare_defaults(IeProjection *projection, Relation target);
+
+/* A projection, ready to run; an error when there is none. */
+IeProjection *
+ie_projection(Oid target)
+{
+	IeProjection *projection;
+	bool		found;
+
+	check_watch();
+	projection = hash_search(cache, &target, HASH_ENTER, &found);
+	if (found && projection->valid && ie_reducer_is_current(projection->reducer))
+		return projection;
+	if (found)
+		forget(projection);
+	memset((char *) projection + sizeof(Oid), 0, sizeof(*projection) - sizeof(Oid));
+	projection->context = AllocSetContextCreate(CacheMemoryContext,
+												"immutable_events projection",
+												ALLOCSET_DEFAULT_SIZES);
+	read_registry(projection);
+	compile(projection);
+	return projection;
+}
+
+/* The inline projections of a log, in an order that all backends share. */
+List *
+ie_inline_projections(Oid log)
+{
+	Oid			types[] = {REGCLASSOID};
+	Datum		values[] = {ObjectIdGetDatum(log)};
+	InlineTargets *entry;
+	bool		found;
+
+	check_watch();
+	entry = hash_search(inline_targets, &log, HASH_FIND, NULL);
+	if (entry == NULL)
+	{
+		List	   *targets = NIL;
+
+		ie_registry_query("SELECT p.target::pg_catalog.oid FROM immutable.projections p"
+						  " WHERE p.log OPERATOR(pg_catalog.=) $1::pg_catalog.oid"
+						  " AND p.mode OPERATOR(pg_catalog.=) 'inline'"
+						  " ORDER BY p.target::pg_catalog.oid",
+						  1, types, values, NULL, receive_targets, &targets);
+		if (!watch.current)
+			return targets;
+		entry = hash_search(inline_targets, &log, HASH_ENTER, &found);
+		entry->targets = targets;
+	}
+	return entry->targets;
+}
+
+/* Go on as the owner, with the search_path of the projection. */
+void
+ie_projection_enter(const IeProjection *projection, IeCaller *caller)
+{
+	GetUserIdAndSecContext(&caller->user, &caller->security);
+	SetUserIdAndSecContext(projection->owner,
+						   caller->security | SECURITY_LOCAL_USERID_CHANGE |
+						   SECURITY_RESTRICTED_OPERATION);
+	caller->settings = NewGUCNestLevel();
+	if (strcmp(namespace_search_path, projection->search_path) != 0)
+		(void) set_config_option("search_path", projection->search_path,
+								 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
+								 true, 0, false);
+}
+
+/* Go on as before. */
+void
+ie_projection_leave(const IeCaller *caller)
+{
+	AtEOXact_GUC(false, caller->settings);
+	SetUserIdAndSecContext(caller->user, caller->security);
+}
+
+/* Begin with empty caches. */
+static void
+make_cache(void)
+{
+	HASHCTL		control = {.keysize = sizeof(Oid),
+	.entrysize = sizeof(IeProjection), .hcxt = CacheMemoryContext};
+
+	cache = hash_create("immutable_events projections", 16, &control,
+						HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
+}
+
+/* Forget everything when the registry has changed. */
+static void
+check_watch(void)
+{
+	HASHCTL		control = {.keysize = sizeof(Oid),
+	.entrysize = sizeof(InlineTargets), .hcxt = CacheMemoryContext};
+	HASH_SEQ_STATUS status;
+	IeProjection *projection;
+
+	if (cache == NULL)
+		make_cache();
+	if (watch.current)
+		return;
+	hash_seq_init(&status, cache);
+	while ((projection = hash_seq_search(&status)) != NULL)
+		projection->valid = false;
+	if (inline_targets != NULL)
+		hash_destroy(inline_targets);
+	inline_targets = hash_create("immutable_events inline projections", 16,
+								 &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	ie_watch_registry(&watch);
+}
+
+/* A relation changed: perhaps a read model or a log. */
+static void
+relation_changed(Datum arg pg_attribute_unused(), Oid relid)
+{
+	HASH_SEQ_STATUS status;
+	IeProjection *projection;
+
+	hash_seq_init(&status, cache);
+	while ((projection = hash_seq_search(&status)) != NULL)
+		if (relid == InvalidOid || relid == projection->target ||
+			relid == projection->log)
+			projection->valid = false;
+}
+
+/* Give back what a projection holds. */
+static void
+forget(IeProjection *projection)
+{
+	SPIPlanPtr	plans[] = {projection->load, projection->lock, projection->add,
+	projection->write, projection->remove};
+	int			i;
+
+	projection->valid = false;
+	for (i = 0; i < (int) lengthof(plans); i++)
+		if (plans[i] != NULL)
+			SPI_freeplan(plans[i]);
+	if (projection->context != NULL)
+		MemoryContextDelete(projection->context);
+	memset((char *) projection + sizeof(Oid), 0, sizeof(*projection) - sizeof(Oid));
+}
+
+/* Read the registry's row. */
+static void
+read_registry(IeProjection *projection)
+{
+	Oid			types[] = {REGCLASSOID};
+	Datum		values[] = {ObjectIdGetDatum(projection->target)};
+	Oid			target = projection->target;
+
+	if (ie_registry_query("SELECT p.log::pg_catalog.oid, p.owner, p.search_path, p.reducer,"
+						  " p.mode OPERATOR(pg_catalog.=) 'inline', p.commutative,"
+						  " p.key, p.types, p.stream_prefix"
+						  " FROM immutable.projections p"
+						  " WHERE p.target OPERATOR(pg_catalog.=) $1::pg_catalog.oid",
+						  1, types, values, NULL, receive, projection) == 0)
+	{
+		char	   *name = get_rel_name(target);
+
+		forget(projection);
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 name != NULL
+				 ? errmsg("\"%s\" is not the read model of a projection", name)
+				 : errmsg("relation with OID %u does not exist", target)));
+	}
+}
+
+/* Take the registry's row. */
+static void
+receive(void *state)
+{
+	IeProjection *projection = state;
+	MemoryContext caller;
+	bool		isnull;
+
+	if (SPI_processed == 0)
+		return;
+	caller = MemoryContextSwitchTo(projection->context);
+	projection->log = DatumGetObjectId(kept(1, &isnull));
+	projection->owner = get_role_oid(NameStr(*DatumGetName(kept(2, &isnull))), false);
+	projection->search_path = TextDatumGetCString(kept(3, &isnull));
+	projection->reducer_name = TextDatumGetCString(kept(4, &isnull));
+	projection->is_inline = DatumGetBool(kept(5, &isnull));
+	projection->commutative = DatumGetBool(kept(6, &isnull));
+	projection->key = DatumGetArrayTypePCopy(kept(7, &isnull));
+	projection->types = (ArrayType *) DatumGetPointer(kept(8, &isnull));
+	projection->types = isnull ? NULL : DatumGetArrayTypePCopy(PointerGetDatum(projection->types));
+	projection->prefix = (text *) DatumGetPointer(kept(9, &isnull));
+	projection->prefix = isnull ? NULL : DatumGetTextPCopy(PointerGetDatum(projection->prefix));
+	MemoryContextSwitchTo(caller);
+}
+
+/* A column of the first row. */
+static Datum
+kept(int number, bool *isnull)
+{
+	return SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, number,
+						 isnull);
+}
+
+/* Take the read models of a log's inline projections. */
+static void
+receive_targets(void *state)
+{
+	MemoryContext caller = MemoryContextSwitchTo(CacheMemoryContext);
+	bool		isnull;
+	uint64		i;
+
+	for (i = 0; i < SPI_processed; i++)
+		*(List **) state =
+			lappend_oid(*(List **) state,
+						DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i],
+													   SPI_tuptable->tupdesc,
+													   1, &isnull)));
+	MemoryContextSwitchTo(caller);
+}
+
+/* Compile what the projection runs, as its owner. */
+static void
+compile(IeProjection *projection)
+{
+	Relation	target = ie_open_relation(projection->target, AccessShareLock);
+	Relation	log = ie_open_relation(projection->log, AccessShareLock);
+	Oid			event = ie_event_type();
+	MemoryContext caller_context;
+	IeCaller	caller;
+
+	ie_projection_enter(projection, &caller);
+	projection->function =
+		DatumGetObjectId(DirectFunctionCall1(regprocedurein,
+											 CStringGetDatum(projection->reducer_name)));
+	caller_context = MemoryContextSwitchTo(projection->context);
+	projection->valid = true;	/* until something is said to have changed */
+	projection->name = pstrdup(RelationGetRelationName(target));
+	projection->columns = CreateTupleDescCopyConstr(RelationGetDescr(target));
+	projection->event_columns = lookup_rowtype_tupdesc_copy(event, -1);
+	projection->econtext = CreateStandaloneExprContext();
+	ie_prepare_keys(projection, target, log);
+	prepare_defaults(projection, target);
+	projection->reducer = ie_reducer_compile(projection->function,
+											 target->rd_rel->reltype, 1, &event,
+											 DEFAULT_COLLATION_OID,
+											 projection->context);
+	ie_prepare_read_model(projection, target);
+	MemoryContextSwitchTo(caller_context);
+	ie_projection_leave(&caller);
+	relation_close(log, NoLock);
+	relation_close(target, NoLock);
+}
+
+/* The defaults of columns, for rows of keys seen first. */
+static void
+prepare_defaults(IeProjection *projection, Relation target)
+{
+	int			i;
+
+	projection->defaults = palloc0(projection->columns->natts * sizeof(ExprState *));
+	for (i = 0; i < projection->columns->natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(projection->columns, i);
+		Node	   *value;
+
+		if (column->attisdropped || column->attgenerated != '\0')
+			continue;
+		value = build_column_default(target, i + 1);
+		if (value != NULL)
+			projection->defaults[i] = ExecInitExpr(expression_planner((Expr *) value), NULL);
+	}
+}
