@@ -177,6 +177,7 @@ extern void ie_watch_registry(IeRegistryWatch *watch);
 
 extern Oid	ie_create_side_table(Relation log, const char *suffix,
 								 const char *columns);
+extern Oid	ie_side_table(const char *registry, Oid log);
 
 /* import.c: rows the owner brings into a log by INSERT or COPY */
 
@@ -194,6 +195,7 @@ extern void ie_check_lasting(Oid relid);
 
 /* protect.c: put the guards on a table, and take them off */
 
+extern PGDLLEXPORT Datum ie_protect(PG_FUNCTION_ARGS);
 extern void ie_adopt(Oid relid);
 extern void ie_adopt_parts(Oid parent);
 
@@ -268,7 +270,7 @@ typedef struct IeTarget
 	Relation	rel;			/* where the stream's rows are; may be log */
 	IeLog	   *root;
 	IeLog	   *facts;			/* of rel */
-	bool		locked;			/* the stream, by ie_lock_stream */
+	LOCKMODE	lockmode;		/* of the stream, by ie_lock_stream */
 } IeTarget;
 
 /* A stream's newest event, or the one with a given id. */
@@ -291,14 +293,25 @@ extern uint64 ie_log_changes(void);
 extern void ie_close_log(IeTarget *target);
 extern bool ie_row_security(Relation log);
 
-/* head.c: the newest event of a stream, and its lock */
+/* stream_lock.c: the lock under which the head of a stream is read */
 
-extern void ie_lock_stream(IeTarget *target, const text *stream);
+/* Modes of the lock; each keeps out whoever asks for either. */
+#define IE_DECIDING	ShareRowExclusiveLock
+#define IE_WRITING	ExclusiveLock
+
+extern void ie_lock_stream(IeTarget *target, const text *stream,
+						   LOCKMODE lockmode);
 extern void ie_unlock_stream(IeTarget *target, const text *stream);
 extern bool ie_is_writing(Oid log, const VirtualTransactionId *writers,
 						  int count);
+
+/* head.c: the newest event of a stream */
+
 extern int64 ie_highest_position(Relation log);
 extern IeHead ie_read_head(const IeTarget *target, const text *stream);
+extern bool ie_is_unseen(Relation rel, TupleTableSlot *slot);
+extern bool ie_has_unseen(const IeTarget *target, const text *stream);
+extern void ie_refuse_unseen(Relation log);
 extern const char *ie_stored_difference(const IeTarget *target,
 										const IeEvent *event);
 extern IeHead ie_find_ids(const IeTarget *target, const IeNewEvents *batch,
@@ -382,6 +395,24 @@ extern void ie_insert(IeTarget *target, const IeNewEvents *batch);
 extern IeNewEvents ie_new_event(FunctionCallInfo fcinfo);
 extern IeNewEvents ie_new_events_from_array(text *stream, ArrayType *array);
 extern IeNewEvents ie_new_events_from_json(text *stream, Jsonb *array);
+
+/* append.c: new events to the end of their stream */
+
+/* What append answers: immutable.appended. */
+typedef struct IeAppended
+{
+	int64		version;
+	int64		position;
+	int32		written;
+} IeAppended;
+
+extern void ie_forbid_read_only(const char *function);
+extern IeTarget ie_open_to_append(Oid log, const text *stream);
+extern IeHead ie_lock_head(IeTarget *target, const text *stream,
+						   LOCKMODE lockmode);
+extern IeAppended ie_append_decided(IeTarget *target, IeNewEvents *batch,
+									const IeHead *head);
+extern Datum ie_appended_record(FunctionCallInfo fcinfo, IeAppended result);
 
 /* read.c: the events of one stream, in order of version */
 
