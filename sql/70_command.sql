@@ -20,7 +20,7 @@ CREATE FUNCTION immutable.enable_commands(log regclass) RETURNS regclass
 LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'ie_enable_commands';
 COMMENT ON FUNCTION immutable.enable_commands(regclass) IS
-'create <log>_commands, a protected table of the log''s owner in which handle records commands by their ids; answers with it (22004, 42501, 42622, 42809, 42P07)';
+'create <log>_commands, a protected table of the log''s owner in which handle records commands by their ids; answers with it (22004, 25006, 42501, 42622, 42809, 42P07)';
 
 CREATE FUNCTION immutable.handle(
 	log regclass, stream text, command jsonb, initial anyelement,

@@ -169,7 +169,7 @@ ie_open_commands(IeCommand *command, Relation log)
 	if (!has_columns(table) || !OidIsValid(command->index))
 		refuse_table(log, psprintf("Table \"%s\" is not as immutable.enable_commands made it.",
 								   RelationGetRelationName(table)),
-					 "Rename it, and call immutable.enable_commands.");
+					 "Put its columns and its primary key back.");
 	if (ie_guard_problem(table) != NULL)
 		refuse_table(log, psprintf("In \"%s\", %s.", RelationGetRelationName(table),
 								   ie_guard_problem(table)),
