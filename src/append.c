@@ -8,7 +8,7 @@
  * position, versions have no gaps, positions rise within a stream, and no
  * append is lost. Many events go through the same steps as one.
  */
-#include "immutable_events.h"
+#include "append.h"
 
 #include "access/htup_details.h"
 #include "access/xact.h"

@@ -4,7 +4,7 @@
 #ifndef IMMUTABLE_EVENTS_COMMAND_H
 #define IMMUTABLE_EVENTS_COMMAND_H
 
-#include "immutable_events.h"
+#include "append.h"
 
 /* decide.c: compile a decider, and let it decide */
 
@@ -16,8 +16,28 @@ extern Oid	ie_decider_function(const IeDecider *decider);
 extern IeNewEvents ie_decide(IeDecider *decider, Datum state, bool isnull,
 							 Jsonb *command, text *stream);
 
-/* command_table.c: commands that are recorded by their ids */
+/* command_table.c: the tables that commands are recorded in */
 
+typedef enum IeCommandColumn
+{
+	IE_COMMAND_ID = 1,
+	IE_COMMAND_RECORDED_AT,
+	IE_COMMAND_VERSION,
+	IE_COMMAND_POSITION,
+	IE_COMMAND_WRITTEN,
+	IE_COMMAND_STREAM,
+	IE_COMMAND_BODY,
+	IE_COMMAND_NCOLUMNS = IE_COMMAND_BODY
+} IeCommandColumn;
+
+/* The INSERT of a table, prepared when it had this name. */
+typedef struct IeCommandPlan
+{
+	SPIPlanPtr	plan;
+	char	   *name;
+} IeCommandPlan;
+
+/* A command, and the table that it is recorded in if it has an id. */
 typedef struct IeCommand
 {
 	text	   *stream;
@@ -26,11 +46,15 @@ typedef struct IeCommand
 	Relation	log;
 	Relation	table;			/* <log>_commands */
 	Oid			index;			/* on its ids */
+	IeCommandPlan *insert;
 	bool		locked;			/* the id */
 } IeCommand;
 
 extern void ie_open_commands(IeCommand *command, Relation log);
 extern void ie_close_commands(IeCommand *command);
+
+/* command_record.c: commands with an id, and what came of them */
+
 extern void ie_lock_command(IeCommand *command);
 extern void ie_unlock_command(IeCommand *command);
 extern bool ie_find_command(const IeCommand *command, IeAppended *outcome,

@@ -5,7 +5,7 @@
  * shows events that other transactions have written and not yet committed.
  * Whoever finds such a head waits for its writer.
  */
-#include "immutable_events.h"
+#include "append.h"
 
 #include "access/genam.h"
 #include "access/relscan.h"

@@ -7,7 +7,7 @@
  * to. Two modes: who decides what to write keeps others out just as who
  * writes, but readers of the whole log need not wait for him.
  */
-#include "immutable_events.h"
+#include "append.h"
 
 #include "common/hashfn.h"
 #include "compat.h"

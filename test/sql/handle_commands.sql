@@ -153,6 +153,14 @@ SELECT do_('s', 1, 45);
 SELECT immutable.enable_commands('ledger');
 SELECT version FROM do_('s', 1, 45);
 
+-- the table of a dump without data is not in the registry, and is taken as it is
+RESET ROLE;
+DELETE FROM immutable.command_tables WHERE log = 'ledger'::regclass;
+SET ROLE regress_commands;
+SELECT do_('s', 1, 45);
+SELECT immutable.enable_commands('ledger');
+SELECT version FROM do_('s', 1, 45);
+
 -- a backend that remembers is told of changes, also of those that are taken back
 SELECT immutable.create_log('fresh');
 SELECT do_('s', 1, 1, 'fresh');
