@@ -8,7 +8,7 @@
  * position, versions have no gaps, positions rise within a stream, and no
  * append is lost. Many events go through the same steps as one.
  */
-#include "immutable_events.h"
+#include "append.h"
 
 #include "access/htup_details.h"
 #include "access/xact.h"
@@ -23,14 +23,6 @@
 #include "utils/typcache.h"
 #include "utils/uuid.h"
 
-/* What append answers: immutable.appended. */
-typedef struct Appended
-{
-	int64		version;
-	int64		position;
-	int32		written;
-} Appended;
-
 /* expected_version, NULL included */
 typedef struct Expectation
 {
@@ -41,10 +33,12 @@ typedef struct Expectation
 static void check_batch_arguments(FunctionCallInfo fcinfo,
 								  const char *function);
 static Datum append_batch(FunctionCallInfo fcinfo, IeNewEvents batch);
-static void forbid_read_only(const char *function);
 static Expectation read_expectation(FunctionCallInfo fcinfo, int argno);
-static Appended append(Oid log, IeNewEvents *batch, Expectation expected);
-static Appended write_events(IeTarget *target, IeNewEvents *batch,
+static IeAppended append(Oid log, IeNewEvents *batch, Expectation expected);
+static IeAppended append_to_head(IeTarget *target, IeNewEvents *batch,
+								 Expectation expected, const IeHead *head,
+								 const IeHead *same_id, int which);
+static IeAppended write_events(IeTarget *target, IeNewEvents *batch,
 							 const IeHead *head);
 static void check_fit(const IeTarget *target);
 static void check_facts(const IeTarget *target, const IeLog *facts);
@@ -52,7 +46,7 @@ static IeHead lock_head(IeTarget *target, const IeNewEvents *batch,
 						IeHead *same_id, int *which);
 static bool is_retry(const IeTarget *target, const IeNewEvents *batch,
 					 Expectation expected, const IeHead *head,
-					 IeHead *same_id, int which);
+					 const IeHead *same_id, int which, IeHead *last);
 pg_noreturn static void refuse_id(const IeTarget *target,
 								  const pg_uuid_t *id, const IeHead *same_id);
 static void check_expectation(const IeTarget *target, const text *stream,
@@ -60,7 +54,6 @@ static void check_expectation(const IeTarget *target, const text *stream,
 static void check_seen(const IeTarget *target, const IeHead *head);
 static void place(const IeTarget *target, IeEvent *event, const IeHead *head);
 static int64 find_floor(Relation log);
-static Datum to_record(FunctionCallInfo fcinfo, Appended result);
 
 PG_FUNCTION_INFO_V1(ie_append);
 PG_FUNCTION_INFO_V1(ie_append_batch);
@@ -73,11 +66,11 @@ ie_append(PG_FUNCTION_ARGS)
 	IeNewEvents batch;
 	Expectation expected;
 
-	forbid_read_only("immutable.append()");
+	ie_forbid_read_only("immutable.append()");
 	ie_require_arg(fcinfo, 0, "log");
 	batch = ie_new_event(fcinfo);
 	expected = read_expectation(fcinfo, 5);
-	PG_RETURN_DATUM(to_record(fcinfo, append(PG_GETARG_OID(0), &batch, expected)));
+	PG_RETURN_DATUM(ie_appended_record(fcinfo, append(PG_GETARG_OID(0), &batch, expected)));
 }
 
 /* Append the events of an array to a stream, all or none. */
@@ -102,7 +95,7 @@ ie_append_json(PG_FUNCTION_ARGS)
 static void
 check_batch_arguments(FunctionCallInfo fcinfo, const char *function)
 {
-	forbid_read_only(function);
+	ie_forbid_read_only(function);
 	ie_require_arg(fcinfo, 0, "log");
 	ie_require_arg(fcinfo, 1, "stream");
 	ie_require_arg(fcinfo, 2, "events");
@@ -114,12 +107,12 @@ append_batch(FunctionCallInfo fcinfo, IeNewEvents batch)
 {
 	Expectation expected = read_expectation(fcinfo, 3);
 
-	return to_record(fcinfo, append(PG_GETARG_OID(0), &batch, expected));
+	return ie_appended_record(fcinfo, append(PG_GETARG_OID(0), &batch, expected));
 }
 
 /* Nothing is written on a standby, in a read-only transaction, by a worker. */
-static void
-forbid_read_only(const char *function)
+void
+ie_forbid_read_only(const char *function)
 {
 	PreventCommandDuringRecovery(function);
 	PreventCommandIfReadOnly(function);
@@ -146,36 +139,75 @@ read_expectation(FunctionCallInfo fcinfo, int argno)
 }
 
 /* The steps of an append, in the order that makes the promises hold. */
-static Appended
+static IeAppended
 append(Oid log, IeNewEvents *batch, Expectation expected)
 {
-	IeTarget	target = ie_open_log(log, batch->stream, RowExclusiveLock);
-	IeHead		head;
+	IeTarget	target = ie_open_to_append(log, batch->stream);
 	IeHead		same_id = {0};
 	int			which = 0;
-	Appended	result;
+	IeHead		head = lock_head(&target, batch, &same_id, &which);
+	IeAppended	result = append_to_head(&target, batch, expected, &head,
+										&same_id, which);
 
-	ie_check_access(target.log, ACL_INSERT);
-	check_fit(&target);
-	head = lock_head(&target, batch, &same_id, &which);
-	if (is_retry(&target, batch, expected, &head, &same_id, which))
-	{
-		check_seen(&target, &same_id);
-		ie_unlock_stream(&target, batch->stream);
-		result = (Appended) {same_id.version, same_id.position, 0};
-	}
-	else
-	{
-		check_expectation(&target, batch->stream, expected, head.version);
-		check_seen(&target, &head);
-		result = write_events(&target, batch, &head);
-	}
 	ie_close_log(&target);
 	return result;
 }
 
+/* Open a log that the caller may append to, and that is fit for it. */
+IeTarget
+ie_open_to_append(Oid log, const text *stream)
+{
+	IeTarget	target = ie_open_log(log, stream, RowExclusiveLock);
+
+	ie_check_access(target.log, ACL_INSERT);
+	check_fit(&target);
+	return target;
+}
+
+/*
+ * Append what was decided on a stream whose head is locked. A given id that
+ * belongs to a transaction in progress is waited for under that lock: what was
+ * decided stays so.
+ */
+IeAppended
+ie_append_decided(IeTarget *target, IeNewEvents *batch, const IeHead *head)
+{
+	Expectation any = {.any = true};
+	IeHead		same_id = {0};
+	int			which = 0;
+
+	for (;;)
+	{
+		same_id = ie_find_ids(target, batch, &which);
+		if (!TransactionIdIsValid(same_id.writer))
+			break;
+		XactLockTableWait(same_id.writer, target->rel, NULL, XLTW_None);
+	}
+	if (batch->count > 0)
+		ie_lock_stream(target, batch->stream, IE_WRITING);
+	return append_to_head(target, batch, any, head, &same_id, which);
+}
+
+/* Append to a stream whose head is locked, unless that was done before. */
+static IeAppended
+append_to_head(IeTarget *target, IeNewEvents *batch, Expectation expected,
+			   const IeHead *head, const IeHead *same_id, int which)
+{
+	IeHead		last;
+
+	if (is_retry(target, batch, expected, head, same_id, which, &last))
+	{
+		check_seen(target, &last);
+		ie_unlock_stream(target, batch->stream);
+		return (IeAppended) {last.version, last.position, 0};
+	}
+	check_expectation(target, batch->stream, expected, head->version);
+	check_seen(target, head);
+	return write_events(target, batch, head);
+}
+
 /* Give the events their places, and write them. */
-static Appended
+static IeAppended
 write_events(IeTarget *target, IeNewEvents *batch, const IeHead *head)
 {
 	pg_uuid_t  *generated = palloc(sizeof(pg_uuid_t) * Max(batch->count, 1));
@@ -200,7 +232,7 @@ write_events(IeTarget *target, IeNewEvents *batch, const IeHead *head)
 		ie_insert(target, batch);
 	else
 		ie_unlock_stream(target, batch->stream);
-	return (Appended) {last.version, last.position, batch->count};
+	return (IeAppended) {last.version, last.position, batch->count};
 }
 
 /* Fail closed: never write into a log that anybody could change. */
@@ -229,13 +261,27 @@ check_facts(const IeTarget *target, const IeLog *facts)
 }
 
 /*
- * Lock the stream and read its head, and an event that has one of the given
- * ids. If either was written by a transaction in progress, wait for it without
- * the lock and ask again. The head of a stream that this transaction has
- * appended to is known; the lock is needed all the same, or another backend's
- * scan of the index could miss our next event and then find the last one
- * committed. The sequence is locked first, as nextval will do anyway: an
- * import is waited for while no stream is locked.
+ * Lock the stream and read its head. The head of a stream that this
+ * transaction has appended to is known; the lock is needed all the same, or
+ * another backend's scan of the index could miss our next event and then find
+ * the last one committed. The sequence is locked first, as nextval will do
+ * anyway: an import is waited for while no stream is locked.
+ */
+IeHead
+ie_lock_head(IeTarget *target, const text *stream, LOCKMODE lockmode)
+{
+	IeHead		head;
+
+	LockRelationOid(target->root->sequence, RowExclusiveLock);
+	ie_lock_stream(target, stream, lockmode);
+	if (!ie_own_head(target, stream, &head))
+		head = ie_read_head(target, stream);
+	return head;
+}
+
+/*
+ * The same, and an event that has one of the given ids. If either was written
+ * by a transaction in progress, wait for it without the lock and ask again.
  */
 static IeHead
 lock_head(IeTarget *target, const IeNewEvents *batch, IeHead *same_id,
@@ -246,10 +292,7 @@ lock_head(IeTarget *target, const IeNewEvents *batch, IeHead *same_id,
 		IeHead		head;
 		TransactionId writer;
 
-		LockRelationOid(target->root->sequence, RowExclusiveLock);
-		ie_lock_stream(target, batch->stream);
-		if (!ie_own_head(target, batch->stream, &head))
-			head = ie_read_head(target, batch->stream);
+		head = ie_lock_head(target, batch->stream, IE_WRITING);
 		writer = head.writer;
 		if (!TransactionIdIsValid(writer))
 		{
@@ -265,12 +308,13 @@ lock_head(IeTarget *target, const IeNewEvents *batch, IeHead *same_id,
 
 /*
  * Are these events in the stream already, where the caller expects them to go?
- * Then same_id becomes the last of them. (The table is KurrentDB's: a retry
+ * Then last becomes the last of them. (The table is KurrentDB's: a retry
  * answers as the first call did.)
  */
 static bool
 is_retry(const IeTarget *target, const IeNewEvents *batch,
-		 Expectation expected, const IeHead *head, IeHead *same_id, int which)
+		 Expectation expected, const IeHead *head, const IeHead *same_id,
+		 int which, IeHead *last)
 {
 	int64		first = same_id->version - which;
 
@@ -280,14 +324,10 @@ is_retry(const IeTarget *target, const IeNewEvents *batch,
 		(expected.any || expected.version == IE_STREAM_EXISTS ||
 		 expected.version + 1 == first))
 	{
-		IeHead		last = batch->count == 1 ? *same_id
+		*last = batch->count == 1 ? *same_id
 			: ie_stored_run(target, batch, first);
-
-		if (last.version > 0)
-		{
-			*same_id = last;
+		if (last->version > 0)
 			return true;
-		}
 	}
 	check_expectation(target, batch->stream, expected, head->version);
 	refuse_id(target, batch->events[which].id, same_id);
@@ -342,15 +382,8 @@ check_expectation(const IeTarget *target, const text *stream,
 static void
 check_seen(const IeTarget *target, const IeHead *head)
 {
-	if (!head->unseen)
-		return;
-	ereport(ERROR,
-			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
-			 errmsg("could not serialize access due to concurrent update"),
-			 errdetail("Log \"%s\" has a newer event than this transaction sees.",
-					   RelationGetRelationName(target->log)),
-			 errhint("The transaction might succeed if retried."),
-			 errtable(target->log)));
+	if (head->unseen)
+		ie_refuse_unseen(target->log);
 }
 
 /* Give the event its version, its time, and then its position. */
@@ -387,8 +420,8 @@ find_floor(Relation log)
 }
 
 /* Build the answer. */
-static Datum
-to_record(FunctionCallInfo fcinfo, Appended result)
+Datum
+ie_appended_record(FunctionCallInfo fcinfo, IeAppended result)
 {
 	Oid			type = get_func_rettype(fcinfo->flinfo->fn_oid);
 	TupleDesc	columns = lookup_rowtype_tupdesc(type, -1);

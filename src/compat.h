@@ -160,10 +160,11 @@ ie_process_of(VirtualTransactionId transaction)
 
 /*
  * Does a process hold a lock, of one partition of the lock table, that has
- * these fields 2 and 4? The caller holds the partition's LWLock.
+ * these fields 2 and 4, in a mode? The caller holds the partition's LWLock.
  */
 static inline bool
-ie_process_holds(PGPROC *process, int partition, uint32 field2, uint16 field4)
+ie_process_holds(PGPROC *process, int partition, uint32 field2, uint16 field4,
+				 LOCKMODE mode)
 {
 #if PG_VERSION_NUM >= 160000
 	dlist_iter	iter;
@@ -181,7 +182,8 @@ ie_process_holds(PGPROC *process, int partition, uint32 field2, uint16 field4)
 #endif
 		const LOCKTAG *tag = &held->tag.myLock->tag;
 
-		if (held->holdMask != 0 && tag->locktag_type == LOCKTAG_ADVISORY &&
+		if ((held->holdMask & LOCKBIT_ON(mode)) != 0 &&
+			tag->locktag_type == LOCKTAG_ADVISORY &&
 			tag->locktag_field1 == MyDatabaseId &&
 			tag->locktag_field2 == field2 && tag->locktag_field4 == field4)
 			return true;

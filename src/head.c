@@ -1,14 +1,11 @@
 /*
- * head.c: the newest event of a stream, and the lock under which it is read.
+ * head.c: the newest event of a stream.
  *
  * The head is read from the (stream, version) index with a dirty snapshot: it
  * shows events that other transactions have written and not yet committed.
- * Whoever finds such a head waits for its writer. So the lock on a stream is
- * needed only from reading the head to writing the next event; after that
- * the uncommitted event itself keeps others waiting, and a transaction holds
- * one such lock at a time however many streams it appends to.
+ * Whoever finds such a head waits for its writer.
  */
-#include "immutable_events.h"
+#include "append.h"
 
 #include "access/genam.h"
 #include "access/relscan.h"
@@ -19,19 +16,11 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_inherits.h"
-#include "common/hashfn.h"
 #include "compat.h"
 #include "miscadmin.h"
-#include "storage/lock.h"
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
-
-/*
- * The fourth field of an advisory lock tag tells apart its users: PostgreSQL's
- * own functions use 1 and 2, so no pg_advisory_lock() can collide with ours.
- */
-#define STREAM_LOCK		7
 
 /* A look at the rows that an index leads to. */
 typedef struct Probe
@@ -50,7 +39,6 @@ typedef struct IdSearch
 	const IeEvent *found;
 } IdSearch;
 
-static LOCKTAG stream_tag(const IeTarget *target, const text *stream);
 static void stream_key(ScanKey key, const text *stream);
 static IdSearch collect_ids(const IeNewEvents *batch);
 static int	compare_ids(const void *a, const void *b);
@@ -60,75 +48,11 @@ static void begin_probe(Probe *probe, const IeTarget *target, Oid index,
 						ScanKey keys, int nkeys);
 static bool next_row(Probe *probe);
 static void end_probe(Probe *probe);
-static bool is_unseen(Relation rel, TupleTableSlot *slot);
+static bool is_own(TupleTableSlot *slot);
 static bool has_some_id(TupleTableSlot *slot, IdSearch *search);
 static bool has_id(TupleTableSlot *slot, const pg_uuid_t *id);
 static void read_event(IeHead *head, const Probe *probe, const IeTarget *target,
 					   const text *stream);
-
-/* Keep other appenders of the stream out, for the length of one call. */
-void
-ie_lock_stream(IeTarget *target, const text *stream)
-{
-	LOCKTAG		tag = stream_tag(target, stream);
-
-	(void) LockAcquire(&tag, ExclusiveLock, false, false);
-	target->locked = true;
-}
-
-/* Let them in again, if they were kept out. */
-void
-ie_unlock_stream(IeTarget *target, const text *stream)
-{
-	LOCKTAG		tag;
-
-	if (!target->locked)
-		return;
-	tag = stream_tag(target, stream);
-	LockRelease(&tag, ExclusiveLock, false);
-	target->locked = false;
-}
-
-/*
- * Is one of these transactions between drawing a position of the log and
- * writing its row? It holds the lock of a stream meanwhile.
- */
-bool
-ie_is_writing(Oid log, const VirtualTransactionId *writers, int count)
-{
-	bool		found = false;
-	int			partition;
-	int			i;
-
-	for (partition = 0; partition < NUM_LOCK_PARTITIONS && !found; partition++)
-	{
-		LWLock	   *lock = LockHashPartitionLockByIndex(partition);
-
-		LWLockAcquire(lock, LW_SHARED);
-		for (i = 0; i < count && !found; i++)
-		{
-			PGPROC	   *process = ie_process_of(writers[i]);
-
-			found = process != NULL &&
-				ie_process_holds(process, partition, log, STREAM_LOCK);
-		}
-		LWLockRelease(lock);
-	}
-	return found;
-}
-
-/* The lock of a stream: its log, and a hash of its name. */
-static LOCKTAG
-stream_tag(const IeTarget *target, const text *stream)
-{
-	LOCKTAG		tag;
-	uint32		hash = hash_bytes((const unsigned char *) VARDATA_ANY(stream),
-								  VARSIZE_ANY_EXHDR(stream));
-
-	SET_LOCKTAG_ADVISORY(tag, MyDatabaseId, RelationGetRelid(target->log),
-						 hash, STREAM_LOCK);
-	return tag;
-}
 
 /* The newest event of a stream, committed or not. */
 IeHead
@@ -288,6 +212,45 @@ ie_highest_position(Relation log)
 	return highest;
 }
 
+/*
+ * Does a stream have an event, not our own, that this transaction's snapshot
+ * does not show? Only the newest that is not our own can be the first such.
+ */
+bool
+ie_has_unseen(const IeTarget *target, const text *stream)
+{
+	ScanKeyData key;
+	Probe		probe;
+	bool		unseen = false;
+	bool		own = true;
+
+	stream_key(&key, stream);
+	begin_probe(&probe, target, target->facts->version_index, &key, 1);
+	while (own && next_row(&probe))
+	{
+		CHECK_FOR_INTERRUPTS();
+		own = is_own(probe.slot);
+		unseen = !own &&
+			!table_tuple_satisfies_snapshot(target->rel, probe.slot,
+											GetTransactionSnapshot());
+	}
+	end_probe(&probe);
+	return unseen;
+}
+
+/* Raise the error for a log that has gone on since the snapshot was taken. */
+void
+ie_refuse_unseen(Relation log)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_T_R_SERIALIZATION_FAILURE),
+			 errmsg("could not serialize access due to concurrent update"),
+			 errdetail("Log \"%s\" has a newer event than this transaction sees.",
+					   RelationGetRelationName(log)),
+			 errhint("The transaction might succeed if retried."),
+			 errtable(log)));
+}
+
 /* A scan key: the first index column equals the stream. */
 static void
 stream_key(ScanKey key, const text *stream)
@@ -350,17 +313,23 @@ end_probe(Probe *probe)
  * Is this row hidden from a serializable transaction's snapshot, and written by
  * another? Then the transaction must not build on it.
  */
+bool
+ie_is_unseen(Relation rel, TupleTableSlot *slot)
+{
+	return IsolationIsSerializable() &&
+		!table_tuple_satisfies_snapshot(rel, slot, GetTransactionSnapshot()) &&
+		!is_own(slot);
+}
+
+/* Has this transaction written the row? */
 static bool
-is_unseen(Relation rel, TupleTableSlot *slot)
+is_own(TupleTableSlot *slot)
 {
 	bool		isnull;
-	Datum		writer;
+	Datum		writer = slot_getsysattr(slot, MinTransactionIdAttributeNumber,
+										 &isnull);
 
-	if (!IsolationIsSerializable() ||
-		table_tuple_satisfies_snapshot(rel, slot, GetTransactionSnapshot()))
-		return false;
-	writer = slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull);
-	return !TransactionIdIsCurrentTransactionId(DatumGetTransactionId(writer));
+	return TransactionIdIsCurrentTransactionId(DatumGetTransactionId(writer));
 }
 
 /* Has the row one of the ids that are looked for? */
@@ -408,5 +377,5 @@ read_event(IeHead *head, const Probe *probe, const IeTarget *target,
 	head->same_stream = ie_same_text(found, stream);
 	head->writer = probe->dirty.xmin;
 	head->unseen = !TransactionIdIsValid(head->writer) &&
-		is_unseen(target->rel, slot);
+		ie_is_unseen(target->rel, slot);
 }

@@ -19,7 +19,7 @@
  * Looks are remembered, oldest first: a holder that is still there stands in
  * every later look as well, so they are decided in order.
  */
-#include "immutable_events.h"
+#include "append.h"
 
 #include "access/genam.h"
 #include "access/relscan.h"

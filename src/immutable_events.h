@@ -177,6 +177,7 @@ extern void ie_watch_registry(IeRegistryWatch *watch);
 
 extern Oid	ie_create_side_table(Relation log, const char *suffix,
 								 const char *columns);
+extern Oid	ie_side_table(const char *registry, Oid log);
 
 /* import.c: rows the owner brings into a log by INSERT or COPY */
 
@@ -194,6 +195,7 @@ extern void ie_check_lasting(Oid relid);
 
 /* protect.c: put the guards on a table, and take them off */
 
+extern PGDLLEXPORT Datum ie_protect(PG_FUNCTION_ARGS);
 extern void ie_adopt(Oid relid);
 extern void ie_adopt_parts(Oid parent);
 
@@ -268,20 +270,8 @@ typedef struct IeTarget
 	Relation	rel;			/* where the stream's rows are; may be log */
 	IeLog	   *root;
 	IeLog	   *facts;			/* of rel */
-	bool		locked;			/* the stream, by ie_lock_stream */
+	LOCKMODE	lockmode;		/* of the stream, by ie_lock_stream */
 } IeTarget;
-
-/* A stream's newest event, or the one with a given id. */
-typedef struct IeHead
-{
-	int64		version;		/* 0: there is none */
-	int64		position;
-	TimestampTz recorded_at;
-	pg_uuid_t	id;
-	bool		same_stream;	/* as the one that was asked for */
-	bool		unseen;			/* by a serializable transaction's snapshot */
-	TransactionId writer;		/* in progress: wait for it, ask again */
-} IeHead;
 
 extern IeTarget ie_open_log(Oid relid, const text *stream, LOCKMODE lockmode);
 extern IeTarget ie_open_whole_log(Oid relid, LOCKMODE lockmode);
@@ -290,29 +280,6 @@ extern Oid	ie_position_index(Relation rel, bool missing_ok);
 extern uint64 ie_log_changes(void);
 extern void ie_close_log(IeTarget *target);
 extern bool ie_row_security(Relation log);
-
-/* head.c: the newest event of a stream, and its lock */
-
-extern void ie_lock_stream(IeTarget *target, const text *stream);
-extern void ie_unlock_stream(IeTarget *target, const text *stream);
-extern bool ie_is_writing(Oid log, const VirtualTransactionId *writers,
-						  int count);
-extern int64 ie_highest_position(Relation log);
-extern IeHead ie_read_head(const IeTarget *target, const text *stream);
-extern const char *ie_stored_difference(const IeTarget *target,
-										const IeEvent *event);
-extern IeHead ie_find_ids(const IeTarget *target, const IeNewEvents *batch,
-						  int *which);
-extern IeHead ie_stored_run(const IeTarget *target, const IeNewEvents *batch,
-							int64 from_version);
-
-/* own_heads.c: the streams that this transaction has appended to */
-
-extern bool ie_own_head(const IeTarget *target, const text *stream,
-						IeHead *head);
-extern void ie_forget_own_heads(void);
-extern void ie_note_own_head(const IeTarget *target, const text *stream,
-							 const IeHead *head);
 
 /* position.c: positions, drawn from a log's sequence */
 
@@ -372,16 +339,6 @@ typedef struct IeSelection
 
 extern void ie_select_events(Relation log, const IeSelection *selection,
 							 Snapshot snapshot, Tuplestorestate *store);
-
-/* insert.c: events into the table, directly or through the planner */
-
-extern void ie_insert(IeTarget *target, const IeNewEvents *batch);
-
-/* new_events.c: the events that a caller hands in */
-
-extern IeNewEvents ie_new_event(FunctionCallInfo fcinfo);
-extern IeNewEvents ie_new_events_from_array(text *stream, ArrayType *array);
-extern IeNewEvents ie_new_events_from_json(text *stream, Jsonb *array);
 
 /* read.c: the events of one stream, in order of version */
 

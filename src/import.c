@@ -7,7 +7,7 @@
  * keeps, the sequence follows the highest position, and the import leaves a
  * row in immutable.guard_changes.
  */
-#include "immutable_events.h"
+#include "append.h"
 
 #include "access/relation.h"
 #include "access/xact.h"

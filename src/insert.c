@@ -7,7 +7,7 @@
  * takes the planner's path. Either way the events of a batch come by one
  * statement, as triggers see it.
  */
-#include "immutable_events.h"
+#include "append.h"
 
 #include "access/table.h"
 #include "access/tableam.h"

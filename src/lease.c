@@ -18,7 +18,7 @@
 #include "utils/fmgrprotos.h"
 #include "utils/memutils.h"
 
-/* Beside STREAM_LOCK of head.c: the fourth field tells users apart. */
+/* Beside STREAM_LOCK of stream_lock.c: the fourth field tells users apart. */
 #define SHARD_LOCK		8
 
 /*

@@ -76,7 +76,7 @@ ie_open_whole_log(Oid relid, LOCKMODE lockmode)
 				 errhint("Logs are made by immutable.create_log.")));
 	target.rel = target.log;
 	target.facts = target.root;
-	target.locked = false;
+	target.lockmode = NoLock;
 	return target;
 }
 

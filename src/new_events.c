@@ -5,7 +5,7 @@
  * or from a JSON array, which any driver can send. What is not a valid event
  * is refused here, before anything is locked or written.
  */
-#include "immutable_events.h"
+#include "append.h"
 
 #include "access/htup_details.h"
 #include "catalog/pg_type.h"

@@ -8,7 +8,7 @@
  * of a subtransaction, a change to a log's relation, and a row that did not
  * come from append.
  */
-#include "immutable_events.h"
+#include "append.h"
 
 #include "access/xact.h"
 #include "common/hashfn.h"

@@ -33,6 +33,7 @@ static bool arm_trigger(Oid relid, bool row);
 static void check_new_part(Oid parent, Oid part);
 static Oid	protected_parent(Oid relid);
 static void check_whole(Oid target);
+static void drop_beside(Oid relid);
 static bool disarm(Oid target, bool force, const char *action);
 static bool disarm_member(Oid relid);
 static void check_force(List *family, bool force);
@@ -279,9 +280,26 @@ ie_drop_log(PG_FUNCTION_ARGS)
 	name = ie_qualified_name(rel);
 	relation_close(rel, AccessShareLock);
 	disarm(PG_GETARG_OID(0), PG_GETARG_BOOL(1), "drop");
+	drop_beside(ie_side_table("command_tables", PG_GETARG_OID(0)));
 	ie_execute(psprintf("DROP TABLE %s", name));
 	ie_forget_log(PG_GETARG_OID(0));
 	PG_RETURN_VOID();
+}
+
+/* Drop a protected table that stands beside a log, if it is there. */
+static void
+drop_beside(Oid relid)
+{
+	Relation	rel = OidIsValid(relid)
+		? try_relation_open(relid, AccessExclusiveLock) : NULL;
+	char	   *name;
+
+	if (rel == NULL)
+		return;
+	name = ie_qualified_name(rel);
+	relation_close(rel, NoLock);
+	disarm(relid, true, "drop");
+	ie_execute(psprintf("DROP TABLE %s", name));
 }
 
 /* Take the guards off a family; false when there were none. */

@@ -6,12 +6,18 @@
  */
 #include "immutable_events.h"
 
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/table.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 
 /*
  * Create <log>_<suffix> with the given columns, in the schema of a log that
@@ -39,4 +45,33 @@ ie_create_side_table(Relation log, const char *suffix, const char *columns)
 		ie_execute(psprintf("ALTER TABLE %s OWNER TO %s", qualified,
 							quote_identifier(GetUserNameFromId(owner, false))));
 	return get_relname_relid(name, schema);
+}
+
+/*
+ * The table that a registry (log, relation) has for a log, or InvalidOid. Read
+ * as catalogs are, with the latest snapshot: what is remembered of it must not
+ * be older than the transaction's.
+ */
+Oid
+ie_side_table(const char *registry, Oid log)
+{
+	Oid			schema = get_namespace_oid(IE_SCHEMA, false);
+	Relation	rel = table_open(get_relname_relid(registry, schema), AccessShareLock);
+	Oid			index = get_relname_relid(psprintf("%s_pkey", registry), schema);
+	Snapshot	latest = RegisterSnapshot(GetLatestSnapshot());
+	Oid			found = InvalidOid;
+	ScanKeyData key;
+	SysScanDesc scan;
+	HeapTuple	row;
+	bool		isnull;
+
+	ScanKeyInit(&key, 1, BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(log));
+	scan = systable_beginscan(rel, index, true, latest, 1, &key);
+	row = systable_getnext(scan);
+	if (HeapTupleIsValid(row))
+		found = DatumGetObjectId(heap_getattr(row, 2, RelationGetDescr(rel), &isnull));
+	systable_endscan(scan);
+	UnregisterSnapshot(latest);
+	table_close(rel, AccessShareLock);
+	return found;
 }

@@ -29,8 +29,11 @@ SELECT results_eq(
 	('create_log', 'name text, partitions integer DEFAULT 0, unique_ids boolean DEFAULT true', 'regclass'),
 	('drop_consumer', 'consumer text', 'void'),
 	('drop_log', 'log regclass, force boolean DEFAULT false', 'void'),
+	('enable_commands', 'log regclass', 'regclass'),
 	('fold', 'initial anyelement, reducer regproc, VARIADIC items "any"', 'anyelement'),
 	('guard_report', 'target regclass DEFAULT NULL::regclass', 'TABLE(relation regclass, hole text, state text, detail text)'),
+	('handle', 'log regclass, stream text, command jsonb, initial anyelement, decide regproc, evolve regproc, '
+		|| 'command_id uuid DEFAULT NULL::uuid', 'immutable.appended'),
 	('horizon', 'log regclass', 'TABLE(last_position bigint, safe_position bigint, holder_pid integer, holder_gid text, '
 		|| 'holder_since timestamp with time zone, holder_query text)'),
 	('json_patch', 'state jsonb, event immutable.event', 'jsonb'),
@@ -67,8 +70,10 @@ SELECT results_eq(
 	('create_log', 'f', 'v', false, 'u', 'sql'),
 	('drop_consumer', 'f', 'v', false, 'u', 'c'),
 	('drop_log', 'f', 'v', false, 'u', 'c'),
+	('enable_commands', 'f', 'v', false, 'u', 'c'),
 	('fold', 'a', 'i', false, 'u', 'internal'),
 	('guard_report', 'f', 's', false, 'r', 'sql'),
+	('handle', 'f', 'v', false, 'u', 'c'),
 	('horizon', 'f', 'v', false, 'u', 'sql'),
 	('json_patch', 'f', 'i', false, 's', 'c'),
 	('merge_patch', 'f', 'i', false, 's', 'c'),
@@ -97,7 +102,7 @@ SELECT is_empty(
 -- privileges
 SELECT set_eq(
 	$$SELECT name FROM api WHERE NOT public$$,
-	ARRAY['_guard', '_guard_ddl_start', '_guard_ddl_end', '_guard_rewrite', 'unprotect', 'drop_log'],
+	ARRAY['_guard', '_guard_ddl_start', '_guard_ddl_end', '_guard_rewrite', '_registry_changed', 'unprotect', 'drop_log'],
 	'PUBLIC may execute all but the trigger functions, unprotect and drop_log');
 SELECT ok(has_schema_privilege('public', 'immutable', 'USAGE') AND NOT has_schema_privilege('public', 'immutable', 'CREATE'),
 	'PUBLIC may use the schema and make nothing in it');
@@ -107,7 +112,7 @@ SELECT results_eq(
 	WHERE c.relnamespace = 'immutable'::regnamespace AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
 		AND has_table_privilege('public', c.oid, p)
 	GROUP BY c.relname ORDER BY c.relname::text COLLATE "C"$$,
-	$$VALUES ('consumer_status', 'SELECT'), ('guard_changes', 'SELECT'), ('logs', 'SELECT'), ('parked', 'SELECT'),
+	$$VALUES ('command_tables', 'SELECT'), ('consumer_status', 'SELECT'), ('guard_changes', 'SELECT'), ('logs', 'SELECT'), ('parked', 'SELECT'),
 	('protected_tables', 'SELECT'), ('safe_positions', 'SELECT')$$,
 	'PUBLIC may read what is not of consumers, and write nothing');
 
@@ -162,7 +167,7 @@ SELECT results_eq(
 SELECT results_eq(
 	$$SELECT c.relname::text COLLATE "default", e.extcondition[array_position(e.extconfig, c.oid)] COLLATE "default" FROM pg_class c, pg_extension e
 	WHERE e.extname = 'immutable_events' AND c.relnamespace = 'immutable'::regnamespace AND c.relkind = 'r' ORDER BY c.relname::text COLLATE "C"$$,
-	$$VALUES ('consumer_shards', ''), ('consumer_streams', ''), ('consumers', ''), ('guard_changes', ''), ('safe_positions', '')$$,
+	$$VALUES ('command_tables', ''), ('consumer_shards', ''), ('consumer_streams', ''), ('consumers', ''), ('guard_changes', ''), ('safe_positions', '')$$,
 	'a dump carries every registry');
 
 SELECT * FROM finish();

@@ -4,7 +4,7 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS immutable_events;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(29);
+SELECT plan(33);
 
 DO $$ BEGIN
 	EXECUTE format('GRANT ALL ON ALL TABLES IN SCHEMA %1$s TO PUBLIC; GRANT ALL ON ALL SEQUENCES IN SCHEMA %1$s TO PUBLIC', pg_my_temp_schema()::regnamespace);
@@ -126,6 +126,17 @@ SELECT lives_ok($$SELECT pg_temp.in_hostile('SELECT immutable.protect(''tap_vict
 SELECT is(pg_temp.in_hostile($$SELECT pg_catalog.count(*) FROM immutable.protected_tables WHERE armed AND relation OPERATOR(pg_catalog.=) 'tap_victim.audit'::pg_catalog.regclass$$),
 	'1', 'protected_tables');
 SELECT throws_ok($$SELECT pg_temp.in_hostile('UPDATE tap_victim.audit SET n = 1')$$, '23001', 'cannot update immutable table "audit"', 'the guard');
+
+-- commands
+CREATE FUNCTION tap_victim.decides(n pg_catalog.int8, command pg_catalog.jsonb) RETURNS immutable.new_event[] LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+BEGIN
+	RETURN ARRAY[ROW('t', command, NULL, NULL, NULL)::immutable.new_event];
+END $$;
+SELECT is(pg_temp.in_hostile($$SELECT immutable.enable_commands('tap_victim.plain')$$), 'tap_victim.plain_commands', 'enable_commands');
+SELECT is(pg_temp.in_hostile($$SELECT (a).version FROM immutable.handle('tap_victim.plain', 'c', '{"n": 1}', 0::pg_catalog.int8, 'tap_victim.decides', 'tap_victim.total', '018f0000-0000-7000-8000-0000000000bb') a$$),
+	'1', 'handle ' || n) FROM generate_series(1, 2) n;
+SELECT is(pg_temp.in_hostile($$SELECT (a).version FROM immutable.handle('tap_victim.secured', 'c', '{"n": 1}', 0::pg_catalog.int8, 'tap_victim.decides', 'tap_victim.total') a$$),
+	'1', 'handle under row security');
 
 -- batches, the horizon, and consumers
 SELECT is(pg_temp.in_hostile(format($$SELECT (a).version FROM immutable.append_batch('tap_victim.%s', 'b', ARRAY[ROW('t', '{"n": 1}', NULL, NULL, NULL),

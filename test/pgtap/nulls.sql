@@ -9,9 +9,12 @@ SELECT plan(9);
 
 CREATE SCHEMA tap_nulls;
 CREATE FUNCTION tap_nulls.counts(state bigint, e immutable.event) RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT state + 1';
+CREATE FUNCTION tap_nulls.decides(state bigint, command jsonb) RETURNS immutable.new_event[] LANGUAGE sql IMMUTABLE AS 'SELECT NULL::immutable.new_event[]';
 DO $$ BEGIN
 	PERFORM immutable.create_log('tap_nulls.ledger');
 	PERFORM immutable.append('tap_nulls.ledger', 's', 't');
+	PERFORM immutable.create_log('tap_nulls.orders');
+	PERFORM immutable.enable_commands('tap_nulls.orders');
 	CREATE TABLE tap_nulls.bare (n integer);
 	CREATE TABLE tap_nulls.audit (n integer);
 	PERFORM immutable.protect('tap_nulls.audit');
@@ -35,6 +38,9 @@ INSERT INTO good VALUES
 	('create_consumer', 'consumer', $$'new'$$), ('create_consumer', 'log', $$'tap_nulls.ledger'$$), ('create_consumer', 'types', $$'{t}'$$),
 	('create_consumer', 'stream_prefix', $$'s'$$), ('create_consumer', 'after_position', '0'), ('create_consumer', 'shards', '2'),
 	('create_consumer', 'max_deliveries', '1'),
+	('enable_commands', 'log', $$'tap_nulls.ledger'$$),
+	('handle', 'log', $$'tap_nulls.orders'$$), ('handle', 'stream', $$'s'$$), ('handle', 'command', $$'{}'$$), ('handle', 'initial', '0::bigint'),
+	('handle', 'decide', $$'tap_nulls.decides'$$), ('handle', 'evolve', $$'tap_nulls.counts'$$), ('handle', 'command_id', 'gen_random_uuid()'),
 	('drop_consumer', 'consumer', $$'free'$$), ('horizon', 'log', $$'tap_nulls.ledger'$$),
 	('json_patch', 'state', $$'{}'$$), ('json_patch', 'event', $$ROW(NULL, NULL, NULL, NULL, NULL, NULL, NULL, '{"patch": []}', NULL)::immutable.event$$),
 	('merge_patch', 'state', $$'{}'$$), ('merge_patch', 'event', $$ROW(NULL, NULL, NULL, NULL, NULL, NULL, NULL, '{"patch": []}', NULL)::immutable.event$$),
@@ -112,7 +118,7 @@ SELECT bag_eq(
 	('create_consumer', 'types'), ('create_consumer', 'stream_prefix'), ('create_consumer', 'after_position'), ('poll', 'lease'), ('poll', 'shard'),
 	('read_log', 'max_events'), ('read_log', 'types'), ('read_log', 'stream_prefix'), ('read_log', 'upto_position'),
 	('json_patch', 'state'), ('json_patch', 'event'), ('merge_patch', 'state'), ('merge_patch', 'event'),
-	('fold', 'initial'), ('fold', 'items'), ('guard_report', 'target'), ('read_stream', 'from_version'), ('read_stream', 'max_events'),
+	('fold', 'initial'), ('fold', 'items'), ('guard_report', 'target'), ('handle', 'initial'), ('handle', 'command_id'), ('read_stream', 'from_version'), ('read_stream', 'max_events'),
 	('replay', 'initial'), ('replay', 'upto_version'), ('replay', 'as_of')$$,
 	'NULL has a documented meaning for these arguments');
 SELECT is_empty(

@@ -4,7 +4,7 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS immutable_events;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(120);
+SELECT plan(144);
 
 -- what plan() made is used by every role below
 DO $$ BEGIN
@@ -20,11 +20,27 @@ CREATE TABLE tap_data.bare (n integer);
 CREATE VIEW tap_data.seen AS SELECT * FROM tap_data.audit;
 INSERT INTO tap_data.audit VALUES (1);
 CREATE FUNCTION tap_data.careless(state bigint, e immutable.event) RETURNS bigint LANGUAGE sql AS 'SELECT state + 1';
+CREATE FUNCTION tap_data.decides(state bigint, command jsonb) RETURNS immutable.new_event[] LANGUAGE plpgsql AS $$
+BEGIN
+	IF command ? 'reject' THEN
+		RAISE EXCEPTION 'rejected' USING ERRCODE = 'TAP01';
+	ELSIF command ? 'append' THEN
+		PERFORM immutable.append('tap_data.orders', 's', 't');
+	END IF;
+	RETURN ARRAY[ROW('t', command, NULL, NULL, NULL)]::immutable.new_event[];
+END $$;
+CREATE FUNCTION tap_data.decides_strictly(state bigint, command jsonb) RETURNS immutable.new_event[] LANGUAGE sql STRICT AS 'SELECT NULL::immutable.new_event[]';
+CREATE FUNCTION tap_data.decides_many(state bigint, command jsonb) RETURNS SETOF immutable.new_event[] LANGUAGE sql AS 'SELECT NULL::immutable.new_event[]';
+-- a command, an id and a decider
+CREATE FUNCTION tap_data.handle(command text, id integer DEFAULT NULL, decide text DEFAULT 'decides', log text DEFAULT 'orders', stream text DEFAULT 's', initial bigint DEFAULT 0)
+RETURNS text LANGUAGE sql
+RETURN format('SELECT immutable.handle(%L, %L, %L, %L::bigint, %L, %L, %L)', 'tap_data.' || log, stream, command, initial, 'tap_data.' || decide, 'tap_data.counts', lpad(id::text, 32, '0'));
 CREATE FUNCTION tap_data.counts(state bigint, e immutable.event) RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT state + 1';
 DO $$ BEGIN
 	PERFORM immutable.protect('tap_data.audit');
 	PERFORM immutable.create_log('tap_data.ledger');
 	PERFORM immutable.create_log('tap_data.wide', 3);
+	PERFORM immutable.create_log('tap_data.orders');
 	PERFORM immutable.append('tap_data.ledger', 's', 't', id => '018f0000-0000-7000-8000-000000000001');
 	PERFORM immutable.create_consumer('tap', 'tap_data.ledger', after_position => 0);
 END $$;
@@ -114,6 +130,28 @@ SELECT immutable.create_consumer('idle', 'tap_data.ledger') \gset idle_
 SELECT throws_ok(format('SELECT immutable.%s', call), '55000', 'nothing is held of consumer "idle"', call)
 FROM unnest(ARRAY[$$ack('idle', 1)$$, $$nack('idle', 1, 'error')$$, $$renew('idle', '1 s')$$]) call;
 
+-- commands: what handle refuses, and the state it leaves
+SELECT throws_ok(tap_data.handle('{"a": 1}', 1), '55000', 'log "orders" cannot record commands', 'a command id without a table for it');
+SELECT lives_ok($$SELECT immutable.enable_commands('tap_data.orders')$$, 'enable_commands');
+SELECT lives_ok(tap_data.handle('{"a": 1}', 1), 'a command');
+SELECT lives_ok(tap_data.handle('{"a": 1}', 1), 'the same command again');
+SELECT results_eq('SELECT version, data FROM tap_data.orders', $$VALUES (1::bigint, '{"a": 1}'::jsonb)$$, 'is handled once');
+SELECT throws_ok(tap_data.handle('{"a": 2}', 1), '23505', 'command id "00000000-0000-0000-0000-000000000001" stands already in "orders_commands"', 'another command with its id');
+SELECT throws_ok(tap_data.handle('{"a": 1}', 1, stream => 'other'), '23505', 'command id "00000000-0000-0000-0000-000000000001" stands already in "orders_commands"', 'its id in another stream');
+SELECT throws_ok(tap_data.handle('{"reject": 1}', 2), 'TAP01', 'rejected', 'what decide raises');
+SELECT throws_ok(tap_data.handle('{"append": 1}', 2), '22023', 'function tap_data.decides(bigint,jsonb) cannot be a decider', 'a decider that appends to the stream');
+SELECT throws_ok(tap_data.handle('[]', 2), '22023', 'command must be a JSON object', 'a command that is no object');
+SELECT throws_ok(tap_data.handle('{}', 2, stream => ''), '22023', 'stream must not be empty', 'a command to an empty stream');
+SELECT throws_ok(tap_data.handle('{}', 2, decide => 'decides_many'), '22023', 'function tap_data.decides_many(bigint,jsonb) cannot be a decider', 'a decider that returns a set');
+SELECT throws_ok(tap_data.handle('{}', 2, decide => 'counts'), '42804', 'function tap_data.counts(bigint,immutable.event) cannot be the decider here', 'a reducer for a decider');
+SELECT throws_ok(tap_data.handle('{}', 2, decide => 'nothing'), '42883', 'function "tap_data.nothing" does not exist', 'a decider that does not exist');
+SELECT throws_ok(tap_data.handle('{}', 2, decide => 'decides_strictly', stream => 'new', initial => NULL), '22004',
+	'the state that strict decider tap_data.decides_strictly(bigint,jsonb) decides on must not be NULL', 'a strict decider and no state');
+SELECT throws_ok(tap_data.handle('{}', log => 'audit'), '42809', '"audit" is not a log', 'handle');
+SELECT throws_ok($$SELECT immutable.enable_commands('tap_data.audit')$$, '42809', '"audit" is not a log', 'enable_commands');
+SELECT throws_ok('UPDATE tap_data.orders_commands SET written = 0', '23001', 'cannot update immutable table "orders_commands"', 'UPDATE of recorded commands');
+SELECT results_eq('SELECT count(*) FROM tap_data.orders_commands', 'VALUES (1::bigint)', 'what was refused is not recorded');
+
 -- 42804: a reducer of other types
 SELECT throws_ok('SELECT immutable.replay(''tap_data.ledger'', ''s'', 0, ''tap_data.counts'')', '42804',
 	'function tap_data.counts(bigint,immutable.event) cannot be the reducer here', 'a reducer of another state');
@@ -143,6 +181,8 @@ SELECT throws_ok('SELECT immutable.append(''tap_data.ledger'', ''s'', ''t'')', '
 SELECT throws_ok($$SELECT immutable.append_batch('tap_data.ledger', 's', '{}')$$, '42501', $$permission denied for table ledger$$, 'append_batch without INSERT');
 SELECT throws_ok($$SELECT immutable.append_json('tap_data.ledger', 's', '[]')$$, '42501', $$permission denied for table ledger$$, 'append_json without INSERT');
 SELECT throws_ok($$SELECT immutable.read_log('tap_data.ledger')$$, '42501', $$permission denied for table ledger$$, 'read_log without SELECT');
+SELECT throws_ok(tap_data.handle('{}'), '42501', 'permission denied for table orders', 'handle without INSERT');
+SELECT throws_ok($$SELECT immutable.enable_commands('tap_data.ledger')$$, '42501', 'must be owner of table ledger', 'enable_commands for the log of another');
 SELECT throws_ok($$SELECT immutable.safe_position('tap_data.ledger')$$, '42501', $$permission denied for table ledger$$, 'safe_position without SELECT');
 SELECT throws_ok($$SELECT immutable.persist_safe_position('tap_data.ledger')$$, '42501', $$permission denied for table ledger$$, 'persist_safe_position without SELECT');
 SELECT throws_ok($$SELECT immutable.horizon('tap_data.ledger')$$, '42501', $$permission denied for table ledger$$, 'horizon without SELECT');
@@ -166,7 +206,7 @@ SELECT throws_ok('SELECT immutable.create_log(''tap_data.mine'')', '42501', 'per
 SELECT throws_ok(format('SELECT FROM immutable.%I', t), '42501', 'permission denied for table ' || t, 'nobody reads ' || t)
 FROM unnest('{consumers,consumer_shards,consumer_streams}'::text[]) t;
 SELECT throws_ok(format('DELETE FROM immutable.%I', t), '42501', 'permission denied for table ' || t, 'nobody writes to ' || t)
-FROM unnest('{consumers,consumer_shards,consumer_streams,safe_positions}'::text[]) t;
+FROM unnest('{consumers,consumer_shards,consumer_streams,safe_positions,command_tables}'::text[]) t;
 SELECT is_empty('SELECT consumer FROM immutable.consumer_status', 'nobody sees the consumers of others');
 
 -- 55000: guards are missing
@@ -179,6 +219,9 @@ DROP TRIGGER immutable_guard_row ON tap_data.ledger;
 SELECT throws_ok('SELECT immutable.append(''tap_data.ledger'', ''s'', ''t'')', '55000', 'log "ledger" is unfit for appends', 'append without a guard');
 SELECT throws_ok($$SELECT immutable.append_batch('tap_data.ledger', 's', '{}')$$, '55000', 'log "ledger" is unfit for appends', 'append_batch without a guard');
 SELECT throws_ok($$SELECT immutable.append_json('tap_data.ledger', 's', '[{"type": "t"}]')$$, '55000', 'log "ledger" is unfit for appends', 'append_json without a guard');
+SELECT throws_ok(tap_data.handle('{}', log => 'ledger'), '55000', 'log "ledger" is unfit for appends', 'handle without a guard');
+DROP TRIGGER immutable_guard_row ON tap_data.orders_commands;
+SELECT throws_ok(tap_data.handle('{}', 3), '55000', 'log "orders" cannot record commands', 'handle without a guard on the commands');
 DO $$ BEGIN PERFORM immutable.protect('tap_data.ledger'); END $$;
 SELECT lives_ok('SELECT immutable.append(''tap_data.ledger'', ''s'', ''t'')', 'append with its guard again');
 

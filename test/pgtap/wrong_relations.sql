@@ -9,6 +9,7 @@ SELECT plan(11);
 CREATE SCHEMA tap_relations;
 SET LOCAL search_path = tap_relations, public;
 CREATE FUNCTION counts(state bigint, e immutable.event) RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT state + 1';
+CREATE FUNCTION decides(state bigint, command jsonb) RETURNS immutable.new_event[] LANGUAGE sql IMMUTABLE AS 'SELECT NULL::immutable.new_event[]';
 DO $$ BEGIN
 	PERFORM immutable.create_log('ledger');
 	PERFORM immutable.create_log('wide', 1);
@@ -71,6 +72,8 @@ FROM relation r, (VALUES
 	($$SELECT immutable.stream_version(%s, 's')$$),
 	($$SELECT immutable.read_stream(%s, 's')$$),
 	($$SELECT immutable.replay(%s, 's', 0::bigint, 'counts')$$),
+	($$SELECT immutable.handle(%s, 's', '{}', 0::bigint, 'decides', 'counts')$$),
+	($$SELECT immutable.enable_commands(%s)$$),
 	($$SELECT immutable.drop_log(%s, true)$$)) f(function);
 SELECT is_empty(
 	$$SELECT * FROM of_logs WHERE outcome <> CASE name WHEN 'nothing' THEN '42P01' ELSE '42809' END$$,
@@ -99,7 +102,8 @@ SELECT is_empty(
 		($q$SELECT immutable.create_consumer('tap', '%s')$q$),
 		($q$SELECT immutable.stream_version('%s', 's')$q$),
 		($q$SELECT immutable.read_stream('%s', 's')$q$),
-		($q$SELECT immutable.replay('%s', 's', 0::bigint, 'counts')$q$)) c(f)
+		($q$SELECT immutable.replay('%s', 's', 0::bigint, 'counts')$q$),
+		($q$SELECT immutable.handle('%s', 's', '{}', 0::bigint, 'decides', 'counts')$q$)) c(f)
 	WHERE pg_temp.outcome(format(f, r)) <> '55000'$$,
 	'a typed table without indexes, guards or partitions is unfit: 55000');
 

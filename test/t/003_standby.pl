@@ -18,6 +18,8 @@ $standby->start;
 
 $primary->safe_psql('postgres', q{
 CREATE EXTENSION immutable_events;
+CREATE FUNCTION decide(total bigint, command jsonb) RETURNS immutable.new_event[]
+LANGUAGE sql RETURN NULL::immutable.new_event[];
 CREATE FUNCTION add(total bigint, e immutable.event) RETURNS bigint
 LANGUAGE sql IMMUTABLE RETURN total + (e.data->>'n')::bigint;
 CREATE TABLE audit (what text);
@@ -47,6 +49,9 @@ for my $log ('ledger', 'parted')
 	is(standby_error("SELECT immutable.append('$log', 's', 'added')"),
 		'ERROR:  25006: cannot execute immutable.append() during recovery',
 		"$log: append on the standby");
+	is(standby_error("SELECT immutable.handle('$log', 's', '{}', 0::bigint, 'decide', 'add')"),
+		'ERROR:  25006: cannot execute immutable.handle() during recovery',
+		"$log: handle on the standby");
 	is(standby_error("SELECT immutable.append('$log', 's', 'added', expected_version => 3)"),
 		'ERROR:  25006: cannot execute immutable.append() during recovery',
 		"$log: append with an expectation that does not hold");

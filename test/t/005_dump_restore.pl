@@ -32,6 +32,10 @@ SELECT immutable.create_log('parted', partitions => 4);
 SELECT immutable.create_log('"Odd ""Schema"."Odd ""Log"', unique_ids => false);
 CREATE FUNCTION add(total bigint, e immutable.event) RETURNS bigint
 LANGUAGE sql IMMUTABLE RETURN total + (e.data->>'n')::bigint;
+CREATE FUNCTION decide(total bigint, command jsonb) RETURNS immutable.new_event[]
+LANGUAGE sql RETURN ARRAY[ROW('decided', command || jsonb_build_object('total', total), NULL, NULL, NULL)]::immutable.new_event[];
+SELECT immutable.enable_commands('ledger'), immutable.enable_commands('"Odd ""Schema"."Odd ""Log"');
+SELECT immutable.handle('ledger', 'c', '{"n": 7}', 0::bigint, 'decide', 'add', '018f0000-0000-7000-8000-000000000001');
 CREATE INDEX ON ledger USING gin (data);
 -- an event in two columns that a dump must not mix up, text that must be quoted
 SELECT immutable.append(log, 's' || n % 10, E'it\'s "done"\t\\', jsonb_build_object('n', n), '{"by": "ä\\n"}')
@@ -56,6 +60,8 @@ my @rows = (
 	'SELECT * FROM ledger ORDER BY position',
 	'SELECT * FROM parted ORDER BY position',
 	'SELECT * FROM "Odd ""Schema"."Odd ""Log" ORDER BY position',
+	'SELECT * FROM ledger_commands',
+	'SELECT * FROM immutable.command_tables ORDER BY relation::text COLLATE "C"',
 	'SELECT * FROM immutable.guard_changes ORDER BY changed_at');
 my %origin = map { $_ => query('origin', $_) } $guards, @rows;
 unlike($origin{$guards}, qr/\|f\|/, 'everything is armed before');
@@ -86,6 +92,8 @@ is(query('bare', 'SELECT (SELECT count(*) FROM ledger), (SELECT count(*) FROM pa
 	'0|0', 'schema only: the logs are empty');
 is(query('bare', "SELECT * FROM immutable.append('ledger', 's1', 'first')"),
 	'1|1|1', 'schema only: an append works');
+is(query('bare', "SELECT immutable.enable_commands('ledger')"),
+	'ledger_commands', 'schema only: commands are enabled again');
 
 # its data, by an import
 restore_only('later', 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-f', "$dumps/schema.sql", '-d');

@@ -42,6 +42,33 @@ BEGIN
 	RETURN jsonb_build_object('n', (state->>'n')::bigint + (e.data->>'n')::bigint);
 END
 $$;
+-- commands, rejected ones among them
+CREATE FUNCTION decide(total bigint, command jsonb) RETURNS immutable.new_event[] LANGUAGE plpgsql AS $$
+BEGIN
+	IF command ? 'reject' THEN
+		RAISE EXCEPTION 'rejected';
+	END IF;
+	RETURN ARRAY[ROW('decided', command, NULL, NULL, NULL)]::immutable.new_event[];
+END
+$$;
+CREATE FUNCTION decide_sql(total bigint, command jsonb) RETURNS immutable.new_event[]
+LANGUAGE sql RETURN CASE WHEN total < 0 THEN NULL ELSE ARRAY[ROW('decided', command, NULL, NULL, NULL)]::immutable.new_event[] END;
+SELECT immutable.enable_commands('ledger'), immutable.enable_commands('parted');
+CREATE FUNCTION reject(number bigint) RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE
+	rejections bigint := 0;
+BEGIN
+	FOR n IN 1 .. number LOOP
+		BEGIN
+			PERFORM immutable.handle('ledger', 'h' || n, '{"reject": 1}', 0::bigint, 'decide', 'add', gen_random_uuid());
+		EXCEPTION WHEN raise_exception THEN
+			rejections := rejections + 1;
+		END;
+	END LOOP;
+	RETURN rejections;
+END
+$$;
 -- an append that is refused, and caught
 CREATE FUNCTION refused(log regclass, n bigint) RETURNS integer
 LANGUAGE plpgsql AS $$
@@ -89,16 +116,27 @@ for my $round (1 .. 3)
 		[ 'replay', q{SELECT count(immutable.replay('ledger', 's' || n % 100, 0::bigint, 'add', upto_version => 5)) FROM generate_series(1, CALLS) n} ],
 		[ 'replay (jsonb)', q{SELECT count(immutable.replay('parted', 's' || n % 100, '{"n": 0}'::jsonb, 'add_jsonb', upto_version => 5)) FROM generate_series(1, CALLS) n} ],
 		[ 'replay (rows)', q{SELECT count(immutable.replay('ledger', 's' || n % 100, NULL::account, 'add_account', upto_version => 5)) FROM generate_series(1, CALLS) n} ],
+		[ 'handle', handled('ledger', 'decide', "'h' || n % 500 || '-$round'", 'NULL') ],
+		[ 'handle (SQL)', handled('parted', 'decide_sql', "'h' || n % 500 || '-$round'", 'NULL') ],
+		[ 'handle with an id', handled('ledger', 'decide_sql', "'i' || n % 500 || '-$round'", 'gen_random_uuid()') ],
+		[ 'handle with a repeated id', handled('parted', 'decide', "'i'", "'018f0000-0000-7000-8000-000000000001'") ],
+		[ 'rejected handle', 'SELECT reject(CALLS)' ],
 		[ 'stream_version', q{SELECT count(immutable.stream_version('ledger', 's' || n % 100)) FROM generate_series(1, CALLS) n} ],
 		[ 'read_stream', q{SELECT count(v.version) FROM generate_series(1, CALLS) n, immutable.read_stream('ledger', 's' || n % 100, n - n + 2, 1) v} ]);
 
 	# and statement by statement, each in its own transaction
 	$session->query_safe(
-		"SELECT format('SELECT FROM immutable.append(%L, %L, %L); SELECT immutable.replay(%L, %L, 0::bigint, %L, 3);', 'ledger', 't' || n % 10, 'written', 'ledger', 't' || n % 10, 'add') FROM generate_series(1, 1000) n \\gexec");
+		"SELECT format('SELECT FROM immutable.append(%L, %L, %L); SELECT immutable.replay(%L, %L, 0::bigint, %L, 3); SELECT FROM immutable.handle(%L, %L, %L, 0::bigint, %L, %L);', 'ledger', 't' || n % 10, 'written', 'ledger', 't' || n % 10, 'add', 'ledger', 'u' || n, '{}', 'decide', 'add') FROM generate_series(1, 1000) n \\gexec");
 	push @left, memory();
 }
 cmp_ok($left[2] - $left[1], '<', $allowed,
 	"a round leaves nothing behind ($left[1], then $left[2] bytes)");
+
+# many commands on short streams, in one statement
+my $before_commands = memory();
+is($session->query_safe(handled('ledger', 'decide', "'long-' || n % 20000", 'NULL') =~ s/CALLS/100000/r),
+	100_000, 'handle 100,000 times');
+cmp_ok(memory() - $before_commands, '<', $allowed, "100,000 commands leave nothing behind ($before_commands bytes before)");
 
 # what is needed on the way: a fold over few and over many events
 $session->query_safe(
@@ -192,6 +230,13 @@ sub written
 {
 	my ($log) = @_;
 	return qq{SELECT sum((immutable.append('$log', 's' || n % 100, 'written', '{"n": 1}', metadata => '{"a": 1}')).written) FROM generate_series(1, CALLS) n};
+}
+
+# Statements that handle commands.
+sub handled
+{
+	my ($log, $decide, $stream, $id) = @_;
+	return qq{SELECT sum((immutable.handle('$log', $stream, '{"n": 1}', 0::bigint, '$decide', 'add', $id)).written) FROM generate_series(1, CALLS) n};
 }
 
 # All memory of the session's backend, in bytes.
