@@ -20,7 +20,6 @@
 #include "parser/parse_func.h"
 #include "parser/parse_type.h"
 #include "utils/builtins.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/regproc.h"
@@ -28,14 +27,8 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
-/* Counts what may make a compiled reducer stale. */
-static uint64 generation = 0;
-
 static IeDocumentChange document_change(const IeReducer *reducer);
 static void check_row_type(const RowParam *row);
-static void watch_catalogs(void);
-static void relation_changed(Datum arg, Oid relid);
-static void catalog_changed(Datum arg, int cacheid, uint32 hash);
 static Form_pg_proc check_function(Oid function, HeapTuple *tuple);
 pg_noreturn static void refuse_function(Oid function, const char *detail,
 										const char *hint);
@@ -62,9 +55,8 @@ ie_reducer_compile(Oid function, Oid state_type, int nitems,
 	Expr	   *call;
 	int			i;
 
-	watch_catalogs();
 	reducer->function = function;
-	reducer->generation = generation;
+	reducer->generation = ie_catalog_changes();
 	reducer->strict = proc->proisstrict;
 	reducer->state_type = state_type;
 	reducer->nitems = nitems;
@@ -77,6 +69,7 @@ ie_reducer_compile(Oid function, Oid state_type, int nitems,
 	call = expression_planner(call);
 	call = (Expr *) read_slots((Node *) call, reducer);
 
+	reducer->upcast = ie_upcast_items(nitems, item_types);
 	reducer->change = document_change(reducer);
 	if (reducer->change != NULL)
 		make_slot(&reducer->item);
@@ -139,7 +132,7 @@ ie_reducer_check_order(IeReducer *reducer)
 bool
 ie_reducer_is_current(const IeReducer *reducer)
 {
-	return reducer->generation == generation;
+	return reducer->generation == ie_catalog_changes();
 }
 
 /*
@@ -151,7 +144,7 @@ ie_reducer_check_types(IeReducer *reducer)
 {
 	check_row_type(&reducer->state);
 	check_row_type(&reducer->item);
-	reducer->generation = generation;
+	reducer->generation = ie_catalog_changes();
 }
 
 /* Refuse a row type that is not as it was compiled. */
@@ -164,37 +157,6 @@ check_row_type(const RowParam *row)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("type %s was changed during the query",
 						format_type_be(row->columns->tdtypeid))));
-}
-
-/* Ask to be told when functions or types change. */
-static void
-watch_catalogs(void)
-{
-	static bool watching = false;
-
-	if (watching)
-		return;
-	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
-	CacheRegisterSyscacheCallback(PROCOID, catalog_changed, (Datum) 0);
-	CacheRegisterSyscacheCallback(TYPEOID, catalog_changed, (Datum) 0);
-	watching = true;
-}
-
-/* A relation changed, perhaps one whose row type a reducer uses. */
-static void
-relation_changed(Datum arg pg_attribute_unused(),
-				 Oid relid pg_attribute_unused())
-{
-	generation++;
-}
-
-/* A function or a type changed. */
-static void
-catalog_changed(Datum arg pg_attribute_unused(),
-				int cacheid pg_attribute_unused(),
-				uint32 hash pg_attribute_unused())
-{
-	generation++;
 }
 
 /* Refuse what cannot be a reducer, whatever it is called with. */

@@ -43,6 +43,7 @@ struct IeReducer
 	Oid			item_type;		/* the type it arrived as, and the way */
 	int32		item_typmod;	/* from there to the declared one */
 	TupleConversionMap *item_map;
+	IeUpcastItems *upcast;		/* items that may be old events; NULL: none */
 	bool		check_order;	/* the positions of events must rise */
 	IeDocumentChange change;	/* the state is a document, and this changes it */
 };
