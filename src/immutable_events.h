@@ -359,33 +359,6 @@ extern int64 ie_fit_to_snapshot(Relation log, Oid sequence, int64 decided,
 extern int64 ie_told_position(const IeTarget *target, Snapshot snapshot);
 extern int64 ie_readable_position(const IeTarget *target, Snapshot *snapshot);
 
-/* upcast_registry.c: which types of events have upcasters, by log */
-
-extern bool ie_has_upcasters(void);
-extern bool ie_has_upcaster(const text *type, int32 schema_version);
-extern char *ie_describe_upcasters(Oid log);
-
-/* upcast.c: events of an old shape into the newest one */
-
-typedef struct IeUpcasts IeUpcasts;
-
-extern IeUpcasts *ie_upcasts(Oid log);
-extern void ie_end_upcasts(IeUpcasts *upcasts);
-extern TupleTableSlot *ie_upcast_slot(IeUpcasts *upcasts,
-									  TupleTableSlot *event);
-extern HeapTupleHeader ie_upcast_row(IeUpcasts *upcasts, HeapTupleHeader row,
-									 TupleDesc columns);
-extern ArrayType *ie_upcast_types(const IeUpcasts *upcasts, ArrayType *types);
-extern List *ie_upcaster_functions(Oid log);
-
-/* upcast_item.c: the same for the items of a fold */
-
-typedef struct IeUpcastItems IeUpcastItems;
-
-extern IeUpcastItems *ie_upcast_items(int count, const Oid *types);
-extern const NullableDatum *ie_next_items(IeUpcastItems *upcast,
-										  const NullableDatum *items);
-
 /* read_log.c: the events of a log, in order of position */
 
 typedef struct IeSelection

@@ -5,14 +5,13 @@
  * direction. Where row security applies, a query gives the rows instead, so
  * that policies decide; both look the same to whoever asks for the next event.
  */
-#include "immutable_events.h"
+#include "upcast.h"
 
 #include "access/genam.h"
 #include "access/relscan.h"
 #include "access/tableam.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
-#include "compat.h"
 #include "executor/executor.h"
 #include "executor/tstoreReceiver.h"
 #include "funcapi.h"

@@ -5,7 +5,7 @@
  * taken that shows all of it, and then a query reads: partitions, policies and
  * the order are the planner's business.
  */
-#include "immutable_events.h"
+#include "upcast.h"
 
 #include "catalog/pg_type.h"
 #include "executor/tstoreReceiver.h"

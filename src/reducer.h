@@ -4,7 +4,7 @@
 #ifndef IMMUTABLE_EVENTS_REDUCER_H
 #define IMMUTABLE_EVENTS_REDUCER_H
 
-#include "immutable_events.h"
+#include "upcast.h"
 
 #include "access/htup_details.h"
 #include "access/tupconvert.h"

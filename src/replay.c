@@ -1,7 +1,7 @@
 /*
  * replay.c: immutable.replay, the state of one stream.
  */
-#include "immutable_events.h"
+#include "upcast.h"
 
 #include "executor/executor.h"
 #include "utils/memutils.h"

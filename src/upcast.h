@@ -1,5 +1,7 @@
 /*
- * upcast.h: what the files about upcasters know of each other.
+ * upcast.h: upcasters, for whoever reads the events of a log; and below that,
+ * what the files about them know of each other. They stand between log.c and
+ * the readers.
  */
 #ifndef IMMUTABLE_EVENTS_UPCAST_H
 #define IMMUTABLE_EVENTS_UPCAST_H
@@ -7,6 +9,35 @@
 #include "immutable_events.h"
 
 #include "compat.h"
+
+/* upcast.c: events of an old shape into the newest one */
+
+typedef struct IeUpcasts IeUpcasts;
+
+extern IeUpcasts *ie_upcasts(Oid log);
+extern void ie_end_upcasts(IeUpcasts *upcasts);
+extern TupleTableSlot *ie_upcast_slot(IeUpcasts *upcasts,
+									  TupleTableSlot *event);
+extern HeapTupleHeader ie_upcast_row(IeUpcasts *upcasts, HeapTupleHeader row,
+									 TupleDesc columns);
+extern ArrayType *ie_upcast_types(const IeUpcasts *upcasts, ArrayType *types);
+extern List *ie_upcaster_functions(Oid log);
+
+/* upcast_registry.c: which types of events have upcasters, by log */
+
+extern bool ie_has_upcasters(void);
+extern bool ie_has_upcaster(const text *type, int32 schema_version);
+extern char *ie_describe_upcasters(Oid log);
+
+/* upcast_item.c: the same for the items of a fold */
+
+typedef struct IeUpcastItems IeUpcastItems;
+
+extern IeUpcastItems *ie_upcast_items(int count, const Oid *types);
+extern const NullableDatum *ie_next_items(IeUpcastItems *upcast,
+										  const NullableDatum *items);
+
+/* What follows is between the files about upcasters. */
 
 /* A row of immutable.upcasters. */
 typedef struct IeUpcaster

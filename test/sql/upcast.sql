@@ -148,6 +148,17 @@ BEGIN
 END $$;
 SELECT immutable.add_upcaster('ledger', 'closed', 1, 'closed_2');
 SELECT type, schema_version, data FROM immutable.read_stream('ledger', 'b');
+-- a large event, stored out of line
+SELECT immutable.append('ledger', 'large', 'paid', jsonb_build_object('dollars', 1, 'text', (SELECT string_agg(md5(n::text), '') FROM generate_series(1, 2000) n)));
+SELECT type, length(data->>'text'), md5(data->>'text') = md5(recorded) AS same FROM (SELECT data->>'text' AS recorded FROM ledger WHERE stream = 'large') l,
+	LATERAL (SELECT * FROM immutable.read_stream('ledger', 'large') UNION ALL SELECT * FROM immutable.read_log('ledger', types => '{payment}', stream_prefix => 'large')
+		UNION ALL SELECT (immutable.upcast('ledger', e)).* FROM ledger e WHERE stream = 'large') r;
+SELECT immutable.fold(0::bigint, 'cents', e) FROM ledger e WHERE stream = 'large';
+-- policies decide which events are read, in whatever shape
+ALTER TABLE wide ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+CREATE POLICY recorded ON wide USING (type <> 'payment');
+SELECT version, type, data FROM immutable.read_stream('wide', 'b');
+SELECT immutable.replay('wide', 'b', 0::bigint, 'cents'), (SELECT count(*) FROM immutable.read_log('wide', types => '{payment}'));
 -- appends and their retries compare what was recorded
 SELECT immutable.append('ledger', 'c', 'paid', '{"dollars": 9}', id => '018f0000-0000-7000-8000-000000000001'),
 	immutable.append('ledger', 'c', 'paid', '{"dollars": 9}', id => '018f0000-0000-7000-8000-000000000001');

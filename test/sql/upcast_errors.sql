@@ -182,7 +182,7 @@ $$;
 CREATE FUNCTION same(e immutable.event) RETURNS immutable.event LANGUAGE sql IMMUTABLE RETURN e;
 CREATE FUNCTION stays_null(e immutable.event) RETURNS immutable.event LANGUAGE sql IMMUTABLE RETURN NULL::immutable.event;
 SELECT f, probe(f::text || ' without events', NULL, f) FROM unnest('{needs_data,drops_data,stays_null,same,rule}'::regproc[]) f;
-SELECT type, upcaster FROM immutable.upcasters WHERE log = 'wide'::regclass;
+SELECT type, upcaster FROM immutable.upcasters WHERE log = 'wide'::regclass ORDER BY type;
 
 -- what becomes of the function afterwards
 SELECT immutable.create_log('later');
