@@ -179,7 +179,7 @@ CREATE FUNCTION immutable.read_stream(
 	log regclass, stream text, from_version bigint DEFAULT NULL,
 	max_events bigint DEFAULT NULL, backward boolean DEFAULT false)
 RETURNS SETOF immutable.event
-LANGUAGE C STABLE PARALLEL SAFE ROWS 100
+LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 100
 AS 'MODULE_PATHNAME', 'ie_read_stream';
 COMMENT ON FUNCTION immutable.read_stream(regclass, text, bigint, bigint, boolean) IS
 'events of a stream in order of version, or backward; from_version NULL: the first, or the last when backward; max_events NULL: all (22004, 22023, 42501, 42809)';

@@ -10,8 +10,11 @@
 #include "catalog/pg_type.h"
 #include "compat.h"
 #include "executor/spi.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/tuplestore.h"
 
 /* In nack: an earlier event of the stream has failed in this batch already. */
 #define LATER "(s.nacked AND s.position OPERATOR(pg_catalog.<=) excluded.position)"
@@ -273,36 +276,26 @@ static text *
 stream_at(const IeConsumer *consumer, const IeBatch *batch, int64 position)
 {
 	IeTarget	target = ie_open_whole_log(consumer->log, AccessShareLock);
-	Oid			types[] = {INT8OID, TEXTARRAYOID, TEXTOID, INT4OID, INT4OID, TEXTOID};
-	Datum		values[] = {Int64GetDatum(position), PointerGetDatum(consumer->types),
-		PointerGetDatum(consumer->prefix), Int32GetDatum(consumer->shards),
-	Int32GetDatum(batch->shard), (Datum) 0};
-	char		nulls[] = {' ', consumer->types == NULL ? 'n' : ' ',
-		consumer->prefix == NULL ? 'n' : ' ', ' ', ' ',
-	batch->backlog == NULL ? 'n' : ' '};
+	IeSelection selection = {.after = position - 1, .upto = position,
+		.max_events = 1, .types = consumer->types, .prefix = consumer->prefix,
+	.shards = consumer->shards, .shard = batch->shard};
+	Tuplestorestate *events = tuplestore_begin_heap(false, false, work_mem);
+	TupleTableSlot *slot = MakeSingleTupleTableSlot(RelationGetDescr(target.log),
+													&TTSOpsMinimalTuple);
+	Snapshot	snapshot;
 	text	   *stream = NULL;
+	bool		isnull;
 
 	if (batch->backlog != NULL)
-		values[5] = CStringGetTextDatum(batch->backlog);
-	SPI_connect();
-	if (SPI_execute_with_args(psprintf("SELECT stream FROM %s"
-									   " WHERE position OPERATOR(pg_catalog.=) $1"
-									   " AND ($2 IS NULL OR type OPERATOR(pg_catalog.=) ANY ($2))"
-									   " AND ($3 IS NULL OR pg_catalog.starts_with(stream, $3))"
-									   " AND immutable._shard(stream, $4) OPERATOR(pg_catalog.=) $5"
-									   " AND ($6 IS NULL OR stream OPERATOR(pg_catalog.=) $6)",
-									   ie_qualified_name(target.log)),
-							  6, types, values, nulls, false, 1) != SPI_OK_SELECT)
-		elog(ERROR, "SPI_execute_with_args failed: %s",
-			 SPI_result_code_string(SPI_result));
-	if (SPI_processed > 0)
-	{
-		bool		isnull;
-
-		stream = ie_keep_varlena(SPI_getbinval(SPI_tuptable->vals[0],
-											   SPI_tuptable->tupdesc, 1, &isnull));
-	}
-	SPI_finish();
+		selection.stream = cstring_to_text(batch->backlog);
+	/* what this command has polled may be newer than its own snapshot */
+	snapshot = RegisterSnapshot(GetTransactionSnapshot());
+	ie_select_events(target.log, &selection, snapshot, events);
+	UnregisterSnapshot(snapshot);
+	if (tuplestore_gettupleslot(events, true, false, slot))
+		stream = DatumGetTextPCopy(slot_getattr(slot, IE_STREAM, &isnull));
+	ExecDropSingleTupleTableSlot(slot);
+	tuplestore_end(events);
 	ie_close_log(&target);
 	if (stream == NULL)
 		refuse_event(position);

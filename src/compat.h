@@ -8,6 +8,7 @@
 
 #include "access/genam.h"
 #include "access/transam.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_proc.h"
 #include "executor/executor.h"
@@ -63,6 +64,12 @@ ie_relation_ownercheck(Oid relation, Oid role)
 #define IE_LXID lxid
 #else
 #define IE_LXID vxid.lxid
+#endif
+
+#if PG_VERSION_NUM < 170000
+#define SearchPathMatcher OverrideSearchPath
+#define GetSearchPathMatcher GetOverrideSearchPath
+#define SearchPathMatchesCurrentEnvironment OverrideSearchPathMatchesCurrent
 #endif
 
 /*

@@ -173,6 +173,10 @@ typedef struct IeRegistryWatch
 
 extern void ie_watch_registry(IeRegistryWatch *watch);
 
+/* changes.c: what may make a compiled expression stale */
+
+extern uint64 ie_catalog_changes(void);
+
 /* side_table.c: tables that stand beside a log and belong to its owner */
 
 extern Oid	ie_create_side_table(Relation log, const char *suffix,

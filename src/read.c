@@ -5,14 +5,13 @@
  * direction. Where row security applies, a query gives the rows instead, so
  * that policies decide; both look the same to whoever asks for the next event.
  */
-#include "immutable_events.h"
+#include "upcast.h"
 
 #include "access/genam.h"
 #include "access/relscan.h"
 #include "access/tableam.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
-#include "compat.h"
 #include "executor/executor.h"
 #include "executor/tstoreReceiver.h"
 #include "funcapi.h"
@@ -54,6 +53,7 @@ ie_read_stream(PG_FUNCTION_ARGS)
 	text	   *stream;
 	IeTarget	target;
 	IeStreamScan *scan;
+	IeUpcasts  *upcasts;
 	TupleTableSlot *slot;
 
 	ie_require_arg(fcinfo, 0, "log");
@@ -79,12 +79,15 @@ ie_read_stream(PG_FUNCTION_ARGS)
 	scan = backward
 		? ie_scan_stream(&target, stream, IE_FIRST_VERSION, from_version, true)
 		: ie_scan_stream(&target, stream, from_version, PG_INT64_MAX, false);
+	upcasts = ie_upcasts(PG_GETARG_OID(0));
 	while (left-- > 0 && (slot = ie_scan_next(scan)) != NULL)
 	{
+		slot = ie_upcast_slot(upcasts, slot);
 		slot_getallattrs(slot);
 		tuplestore_putvalues(result->setResult, result->setDesc,
 							 slot->tts_values, slot->tts_isnull);
 	}
+	ie_end_upcasts(upcasts);
 	ie_scan_end(scan);
 	ie_close_log(&target);
 	return (Datum) 0;

@@ -5,7 +5,7 @@
  * taken that shows all of it, and then a query reads: partitions, policies and
  * the order are the planner's business.
  */
-#include "immutable_events.h"
+#include "upcast.h"
 
 #include "catalog/pg_type.h"
 #include "executor/tstoreReceiver.h"
@@ -17,6 +17,28 @@
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
+
+/* Takes the events of a log that has upcasters, and upcasts them. */
+typedef struct UpcastReceiver
+{
+	DestReceiver receiver;
+	IeUpcasts  *upcasts;
+	Tuplestorestate *store;
+	int64		left;			/* of max_events */
+	Datum	   *types;			/* as handed out; NULL: all */
+	bool	   *isnull;
+	int			ntypes;
+} UpcastReceiver;
+
+static SPIPlanPtr prepare(Relation log, const IeSelection *selection,
+						  const IeUpcasts *upcasts, int ntypes, Oid *types);
+static DestReceiver *make_receiver(IeUpcasts *upcasts,
+								   const IeSelection *selection,
+								   Tuplestorestate *store);
+static bool receive_event(TupleTableSlot *slot, DestReceiver *self);
+static bool is_selected(const UpcastReceiver *receiver, TupleTableSlot *event);
+static void begin_nothing(DestReceiver *self, int operation, TupleDesc columns);
+static void end_nothing(DestReceiver *self);
 
 PG_FUNCTION_INFO_V1(ie_read_log);
 
@@ -52,23 +74,58 @@ ie_read_log(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* Put the selected events into a tuple store, as the caller may see them. */
+/*
+ * Put the selected events into a tuple store, as the caller may see them. Types
+ * are those that events are handed out under: where upcasters may rename them,
+ * the query gives all that could get such a type, and the receiver selects.
+ */
 void
 ie_select_events(Relation log, const IeSelection *selection, Snapshot snapshot,
 				 Tuplestorestate *store)
 {
+	IeUpcasts  *upcasts = ie_upcasts(RelationGetRelid(log));
+	ArrayType  *recorded = upcasts == NULL || selection->types == NULL
+		? selection->types : ie_upcast_types(upcasts, selection->types);
 	Oid			types[] = {INT8OID, INT8OID, TEXTARRAYOID, TEXTOID, INT8OID,
 	INT4OID, INT4OID, TEXTARRAYOID, TEXTOID};
 	Datum		values[] = {Int64GetDatum(selection->after),
-		Int64GetDatum(selection->upto), PointerGetDatum(selection->types),
+		Int64GetDatum(selection->upto), PointerGetDatum(recorded),
 		PointerGetDatum(selection->prefix), Int64GetDatum(selection->max_events),
 		Int32GetDatum(selection->shards), Int32GetDatum(selection->shard),
 	PointerGetDatum(selection->without), PointerGetDatum(selection->stream)};
 	SPIExecuteOptions options = {.read_only = true};
 	ParamListInfo params = makeParamList(lengthof(types));
 	SPIPlanPtr	plan;
-	StringInfoData query;
 	int			i;
+
+	for (i = 0; i < (int) lengthof(types); i++)
+	{
+		params->params[i].value = values[i];
+		params->params[i].isnull = values[i] == (Datum) 0 && types[i] != INT8OID && types[i] != INT4OID;
+		params->params[i].ptype = types[i];
+		params->params[i].pflags = PARAM_FLAG_CONST;
+	}
+	options.params = params;
+	options.dest = make_receiver(upcasts, selection, store);
+	PushActiveSnapshot(snapshot);
+	SPI_connect();
+	plan = prepare(log, selection, upcasts, lengthof(types), types);
+	if (SPI_execute_plan_extended(plan, &options) < 0)
+		elog(ERROR, "SPI_execute_plan_extended failed: %s",
+			 SPI_result_code_string(SPI_result));
+	SPI_finish();
+	PopActiveSnapshot();
+	ie_end_upcasts(upcasts);
+}
+
+/* The query for a selection. */
+static SPIPlanPtr
+prepare(Relation log, const IeSelection *selection, const IeUpcasts *upcasts,
+		int ntypes, Oid *types)
+{
+	bool		selects = upcasts == NULL || selection->types == NULL;
+	StringInfoData query;
+	SPIPlanPtr	plan;
 
 	initStringInfo(&query);
 	appendStringInfo(&query, "SELECT * FROM %s%s"
@@ -86,25 +143,90 @@ ie_select_events(Relation log, const IeSelection *selection, Snapshot snapshot,
 		appendStringInfoString(&query, " AND stream OPERATOR(pg_catalog.<>) ALL ($8)");
 	if (selection->stream != NULL)
 		appendStringInfoString(&query, " AND stream OPERATOR(pg_catalog.=) $9");
-	appendStringInfoString(&query, " ORDER BY position LIMIT $5");
-
-	for (i = 0; i < (int) lengthof(types); i++)
-	{
-		params->params[i].value = values[i];
-		params->params[i].isnull = values[i] == (Datum) 0 && types[i] != INT8OID && types[i] != INT4OID;
-		params->params[i].ptype = types[i];
-		params->params[i].pflags = PARAM_FLAG_CONST;
-	}
-	options.params = params;
-	options.dest = CreateDestReceiver(DestTuplestore);
-	SetTuplestoreDestReceiverParams(options.dest, store, CurrentMemoryContext,
-									false, NULL, NULL);
-	PushActiveSnapshot(snapshot);
-	SPI_connect();
-	plan = SPI_prepare(query.data, lengthof(types), types);
-	if (plan == NULL || SPI_execute_plan_extended(plan, &options) < 0)
-		elog(ERROR, "SPI_execute_plan_extended failed: %s",
+	appendStringInfo(&query, " ORDER BY position%s", selects ? " LIMIT $5" : "");
+	/* where the receiver counts, the planner is told that it may stop early */
+	plan = SPI_prepare_cursor(query.data, ntypes, types,
+							  selects || selection->max_events == PG_INT64_MAX
+							  ? 0 : CURSOR_OPT_FAST_PLAN);
+	if (plan == NULL)
+		elog(ERROR, "SPI_prepare_cursor failed: %s",
 			 SPI_result_code_string(SPI_result));
-	SPI_finish();
-	PopActiveSnapshot();
+	return plan;
+}
+
+/* What takes the events that a query gives. */
+static DestReceiver *
+make_receiver(IeUpcasts *upcasts, const IeSelection *selection,
+			  Tuplestorestate *store)
+{
+	UpcastReceiver *receiver;
+
+	if (upcasts == NULL)
+	{
+		DestReceiver *plain = CreateDestReceiver(DestTuplestore);
+
+		SetTuplestoreDestReceiverParams(plain, store, CurrentMemoryContext,
+										false, NULL, NULL);
+		return plain;
+	}
+	receiver = palloc0(sizeof(UpcastReceiver));
+	receiver->receiver.receiveSlot = receive_event;
+	receiver->receiver.rStartup = begin_nothing;
+	receiver->receiver.rShutdown = end_nothing;
+	receiver->receiver.rDestroy = end_nothing;
+	receiver->receiver.mydest = DestNone;
+	receiver->upcasts = upcasts;
+	receiver->store = store;
+	receiver->left = selection->max_events;
+	if (selection->types != NULL)
+		deconstruct_array(selection->types, TEXTOID, -1, false, TYPALIGN_INT,
+						  &receiver->types, &receiver->isnull,
+						  &receiver->ntypes);
+	return &receiver->receiver;
+}
+
+/* Take one event; false when no more are wanted. */
+static bool
+receive_event(TupleTableSlot *slot, DestReceiver *self)
+{
+	UpcastReceiver *receiver = (UpcastReceiver *) self;
+
+	if (receiver->left <= 0)
+		return false;
+	slot = ie_upcast_slot(receiver->upcasts, slot);
+	if (receiver->types == NULL || is_selected(receiver, slot))
+	{
+		tuplestore_puttupleslot(receiver->store, slot);
+		receiver->left--;
+	}
+	return receiver->left > 0;
+}
+
+/* Is an event's type, as it is handed out, among those that are wanted? */
+static bool
+is_selected(const UpcastReceiver *receiver, TupleTableSlot *event)
+{
+	bool		isnull;
+	text	   *type = DatumGetTextPP(slot_getattr(event, IE_TYPE, &isnull));
+	int			i;
+
+	for (i = 0; i < receiver->ntypes; i++)
+		if (!receiver->isnull[i] &&
+			ie_same_text(type, DatumGetTextPP(receiver->types[i])))
+			return true;
+	return false;
+}
+
+/* A receiver needs nothing before the first event, ... */
+static void
+begin_nothing(DestReceiver *self pg_attribute_unused(),
+			  int operation pg_attribute_unused(),
+			  TupleDesc columns pg_attribute_unused())
+{
+}
+
+/* ... nor after the last. */
+static void
+end_nothing(DestReceiver *self pg_attribute_unused())
+{
 }

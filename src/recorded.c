@@ -74,7 +74,7 @@ ie_record_position(Oid log, int64 position)
 						  2, types, values, NULL, NULL, NULL);
 }
 
-/* A log is gone, and its consumers with it. */
+/* A log is gone, and its consumers and upcasters with it. */
 void
 ie_forget_log(Oid log)
 {
@@ -84,7 +84,8 @@ ie_forget_log(Oid log)
 		"DELETE FROM immutable.consumer_streams WHERE consumer OPERATOR(pg_catalog.=) ANY"
 		" (SELECT c.consumer FROM immutable.consumers c WHERE c.log OPERATOR(pg_catalog.=) $1::pg_catalog.oid)",
 		"DELETE FROM immutable.consumer_shards WHERE log OPERATOR(pg_catalog.=) $1::pg_catalog.oid",
-		"DELETE FROM immutable.consumers WHERE log OPERATOR(pg_catalog.=) $1::pg_catalog.oid"
+		"DELETE FROM immutable.consumers WHERE log OPERATOR(pg_catalog.=) $1::pg_catalog.oid",
+		"DELETE FROM immutable.upcasters WHERE log OPERATOR(pg_catalog.=) $1::pg_catalog.oid"
 	};
 	Oid			types[] = {REGCLASSOID};
 	Datum		values[] = {ObjectIdGetDatum(log)};

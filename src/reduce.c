@@ -97,6 +97,8 @@ ie_reduce(IeReducer *reducer, IeState *state, const NullableDatum *items)
 	MemoryContext caller;
 	int			i;
 
+	if (reducer->upcast != NULL)
+		items = ie_next_items(reducer->upcast, items);
 	if (reducer->strict && must_skip(reducer, state, items))
 		return;
 	if (reducer->direct != NULL)

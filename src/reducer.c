@@ -18,14 +18,10 @@
 #include "optimizer/optimizer.h"
 #include "parser/parse_coerce.h"
 #include "utils/builtins.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
-
-/* Counts what may make a compiled reducer stale. */
-static uint64 generation = 0;
 
 static void make_params(IeReducer *reducer, const Oid *item_types);
 static void make_runnable(IeReducer *reducer, Expr *call, bool inlined);
@@ -34,9 +30,6 @@ static FunctionCallInfo direct_call(const IeReducer *reducer,
 									const FuncExpr *call);
 static IeDocumentChange document_change(const IeReducer *reducer);
 static void check_row_type(const RowParam *row);
-static void watch_catalogs(void);
-static void relation_changed(Datum arg, Oid relid);
-static void catalog_changed(Datum arg, int cacheid, uint32 hash);
 static Node *read_slots(Node *node, void *context);
 static Node *row_null_test(const NullTest *test, const RowParam *row);
 static Var *column_of(const IeReducer *reducer, const RowParam *row,
@@ -57,9 +50,8 @@ ie_reducer_compile(Oid function, Oid state_type, int nitems,
 	Expr	   *call;
 	Expr	   *body;
 
-	watch_catalogs();
 	reducer->function = function;
-	reducer->generation = generation;
+	reducer->generation = ie_catalog_changes();
 	reducer->strict = proc->proisstrict;
 	reducer->state_type = state_type;
 	reducer->nitems = nitems;
@@ -70,6 +62,7 @@ ie_reducer_compile(Oid function, Oid state_type, int nitems,
 	call = ie_reducer_call(reducer, proc, item_types, collation);
 	ReleaseSysCache(tuple);
 	make_params(reducer, item_types);
+	reducer->upcast = ie_upcast_items(reducer->nitems, item_types);
 	reducer->change = document_change(reducer);
 	if (reducer->change != NULL)
 		ie_make_slot(&reducer->item, &TTSOpsHeapTuple);
@@ -209,7 +202,7 @@ ie_reducer_check_order(IeReducer *reducer)
 bool
 ie_reducer_is_current(const IeReducer *reducer)
 {
-	return reducer->generation == generation;
+	return reducer->generation == ie_catalog_changes();
 }
 
 /*
@@ -221,7 +214,7 @@ ie_reducer_check_types(IeReducer *reducer)
 {
 	check_row_type(&reducer->state);
 	check_row_type(&reducer->item);
-	reducer->generation = generation;
+	reducer->generation = ie_catalog_changes();
 }
 
 /* Refuse a row type that is not as it was compiled. */
@@ -234,37 +227,6 @@ check_row_type(const RowParam *row)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("type %s was changed during the query",
 						format_type_be(row->columns->tdtypeid))));
-}
-
-/* Ask to be told when functions or types change. */
-static void
-watch_catalogs(void)
-{
-	static bool watching = false;
-
-	if (watching)
-		return;
-	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
-	CacheRegisterSyscacheCallback(PROCOID, catalog_changed, (Datum) 0);
-	CacheRegisterSyscacheCallback(TYPEOID, catalog_changed, (Datum) 0);
-	watching = true;
-}
-
-/* A relation changed, perhaps one whose row type a reducer uses. */
-static void
-relation_changed(Datum arg pg_attribute_unused(),
-				 Oid relid pg_attribute_unused())
-{
-	generation++;
-}
-
-/* A function or a type changed. */
-static void
-catalog_changed(Datum arg pg_attribute_unused(),
-				int cacheid pg_attribute_unused(),
-				uint32 hash pg_attribute_unused())
-{
-	generation++;
 }
 
 /* Read fields of row parameters from slots; note what is used whole. */

@@ -4,7 +4,7 @@
 #ifndef IMMUTABLE_EVENTS_REDUCER_H
 #define IMMUTABLE_EVENTS_REDUCER_H
 
-#include "immutable_events.h"
+#include "upcast.h"
 
 #include "access/htup_details.h"
 #include "access/tupconvert.h"
@@ -52,6 +52,7 @@ struct IeReducer
 	Oid			item_type;		/* the type it arrived as, and the way */
 	int32		item_typmod;	/* from there to the declared one */
 	TupleConversionMap *item_map;
+	IeUpcastItems *upcast;		/* items that may be old events; NULL: none */
 	bool		check_order;	/* the positions of events must rise */
 	IeState    *last_state;		/* the one that was computed before this */
 	IeState    *expanded_state; /* the one state that is an expanded object */

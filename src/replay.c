@@ -1,10 +1,11 @@
 /*
  * replay.c: immutable.replay, the state of one stream.
  */
-#include "immutable_events.h"
+#include "upcast.h"
 
 #include "executor/executor.h"
 #include "utils/memutils.h"
+#include "utils/rel.h"
 
 PG_FUNCTION_INFO_V1(ie_replay);
 
@@ -95,6 +96,7 @@ ie_replay_stream(IeReducer *reducer, IeState *state, const IeTarget *target,
 {
 	IeStreamScan *scan = ie_scan_stream(target, stream, IE_FIRST_VERSION,
 										upto_version, false);
+	IeUpcasts  *upcasts = ie_upcasts(RelationGetRelid(target->log));
 	int64		version = 0;
 	TupleTableSlot *slot;
 	bool		isnull;
@@ -105,8 +107,9 @@ ie_replay_stream(IeReducer *reducer, IeState *state, const IeTarget *target,
 		/* an import may bring times that run backwards: read to the end */
 		if (DatumGetTimestampTz(slot_getattr(slot, IE_RECORDED_AT,
 											 &isnull)) <= as_of)
-			ie_reduce_slot(reducer, state, slot);
+			ie_reduce_slot(reducer, state, ie_upcast_slot(upcasts, slot));
 	}
+	ie_end_upcasts(upcasts);
 	ie_scan_end(scan);
 	return version;
 }

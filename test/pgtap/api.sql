@@ -19,6 +19,7 @@ SELECT results_eq(
 	$$SELECT name, arguments, result FROM api WHERE name NOT LIKE '\_%' ORDER BY name COLLATE "C"$$,
 	$$VALUES
 	('ack', 'consumer text, upto_position bigint', 'void'),
+	('add_upcaster', 'log regclass, type text, schema_version integer, upcaster regproc', 'void'),
 	('append', 'log regclass, stream text, type text, data jsonb DEFAULT ''{}''::jsonb, metadata jsonb DEFAULT NULL::jsonb, '
 		|| 'expected_version bigint DEFAULT NULL::bigint, id uuid DEFAULT NULL::uuid, schema_version integer DEFAULT 1', 'immutable.appended'),
 	('append_batch', 'log regclass, stream text, events immutable.new_event[], expected_version bigint DEFAULT NULL::bigint', 'immutable.appended'),
@@ -30,6 +31,7 @@ SELECT results_eq(
 	('drop_consumer', 'consumer text', 'void'),
 	('drop_log', 'log regclass, force boolean DEFAULT false', 'void'),
 	('enable_commands', 'log regclass', 'regclass'),
+	('drop_upcaster', 'log regclass, type text, schema_version integer', 'void'),
 	('fold', 'initial anyelement, reducer regproc, VARIADIC items "any"', 'anyelement'),
 	('guard_report', 'target regclass DEFAULT NULL::regclass', 'TABLE(relation regclass, hole text, state text, detail text)'),
 	('handle', 'log regclass, stream text, command jsonb, initial anyelement, decide regproc, evolve regproc, '
@@ -56,12 +58,14 @@ SELECT results_eq(
 	('stream_version', 'log regclass, stream text', 'bigint'),
 	('sync_position', 'log regclass', 'bigint'),
 	('unpark', 'consumer text, stream text', 'void'),
-	('unprotect', 'target regclass, force boolean DEFAULT false', 'void')$$,
+	('unprotect', 'target regclass, force boolean DEFAULT false', 'void'),
+	('upcast', 'log regclass, event immutable.event', 'immutable.event')$$,
 	'the public functions and their signatures');
 SELECT results_eq(
 	$$SELECT name, kind, volatility, strict, parallel, language FROM api WHERE name NOT LIKE '\_%' ORDER BY name COLLATE "C"$$,
 	$$VALUES
 	('ack', 'f'::"char", 'v'::"char", false, 'u'::"char", 'c'),
+	('add_upcaster', 'f', 'v', false, 'u', 'c'),
 	('append', 'f', 'v', false, 'u', 'c'),
 	('append_batch', 'f', 'v', false, 'u', 'c'),
 	('append_json', 'f', 'v', false, 'u', 'c'),
@@ -71,6 +75,7 @@ SELECT results_eq(
 	('drop_consumer', 'f', 'v', false, 'u', 'c'),
 	('drop_log', 'f', 'v', false, 'u', 'c'),
 	('enable_commands', 'f', 'v', false, 'u', 'c'),
+	('drop_upcaster', 'f', 'v', false, 'u', 'c'),
 	('fold', 'a', 'i', false, 'u', 'internal'),
 	('guard_report', 'f', 's', false, 'r', 'sql'),
 	('handle', 'f', 'v', false, 'u', 'c'),
@@ -82,7 +87,7 @@ SELECT results_eq(
 	('poll', 'f', 'v', false, 'u', 'c'),
 	('protect', 'f', 'v', false, 'u', 'c'),
 	('read_log', 'f', 'v', false, 'u', 'c'),
-	('read_stream', 'f', 's', false, 's', 'c'),
+	('read_stream', 'f', 's', false, 'r', 'c'),
 	('renew', 'f', 'v', false, 'u', 'c'),
 	('replay', 'f', 's', false, 'r', 'c'),
 	('safe_position', 'f', 's', false, 'u', 'c'),
@@ -91,7 +96,8 @@ SELECT results_eq(
 	('stream_version', 'f', 's', false, 's', 'c'),
 	('sync_position', 'f', 'v', false, 'u', 'c'),
 	('unpark', 'f', 'v', false, 'u', 'c'),
-	('unprotect', 'f', 'v', false, 'u', 'c')$$,
+	('unprotect', 'f', 'v', false, 'u', 'c'),
+	('upcast', 'f', 's', false, 'r', 'c')$$,
 	'what reads by one snapshot is STABLE, what writes or takes a new one is VOLATILE and PARALLEL UNSAFE; NULLs are judged by each function');
 
 -- the names are used once: drivers send parameters without types
@@ -113,7 +119,7 @@ SELECT results_eq(
 		AND has_table_privilege('public', c.oid, p)
 	GROUP BY c.relname ORDER BY c.relname::text COLLATE "C"$$,
 	$$VALUES ('command_tables', 'SELECT'), ('consumer_status', 'SELECT'), ('guard_changes', 'SELECT'), ('logs', 'SELECT'), ('parked', 'SELECT'),
-	('protected_tables', 'SELECT'), ('safe_positions', 'SELECT')$$,
+	('protected_tables', 'SELECT'), ('safe_positions', 'SELECT'), ('upcasters', 'SELECT')$$,
 	'PUBLIC may read what is not of consumers, and write nothing');
 
 -- safety of what runs with other rights, or with a search_path of somebody's
@@ -167,7 +173,8 @@ SELECT results_eq(
 SELECT results_eq(
 	$$SELECT c.relname::text COLLATE "default", e.extcondition[array_position(e.extconfig, c.oid)] COLLATE "default" FROM pg_class c, pg_extension e
 	WHERE e.extname = 'immutable_events' AND c.relnamespace = 'immutable'::regnamespace AND c.relkind = 'r' ORDER BY c.relname::text COLLATE "C"$$,
-	$$VALUES ('command_tables', ''), ('consumer_shards', ''), ('consumer_streams', ''), ('consumers', ''), ('guard_changes', ''), ('safe_positions', '')$$,
+	$$VALUES ('command_tables', ''), ('consumer_shards', ''), ('consumer_streams', ''), ('consumers', ''), ('guard_changes', ''),
+	('safe_positions', ''), ('upcasters', '')$$,
 	'a dump carries every registry');
 
 SELECT * FROM finish();

@@ -4,7 +4,7 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS immutable_events;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(33);
+SELECT plan(39);
 
 DO $$ BEGIN
 	EXECUTE format('GRANT ALL ON ALL TABLES IN SCHEMA %1$s TO PUBLIC; GRANT ALL ON ALL SEQUENCES IN SCHEMA %1$s TO PUBLIC', pg_my_temp_schema()::regnamespace);
@@ -62,6 +62,7 @@ CREATE TABLE hostile.safe_positions (log oid, position pg_catalog.int8);
 CREATE TABLE hostile.consumers (consumer pg_catalog.text, log oid, owner name);
 CREATE TABLE hostile.consumer_shards (consumer pg_catalog.text, shard pg_catalog.int4, position pg_catalog.int8);
 CREATE TABLE hostile.consumer_streams (consumer pg_catalog.text, stream pg_catalog.text);
+CREATE TABLE hostile.upcasters (log oid, type pg_catalog.text, schema_version pg_catalog.int4, upcaster pg_catalog.text);
 GRANT ALL ON ALL TABLES IN SCHEMA hostile TO PUBLIC;
 
 -- the victim has it first in the path, and pg_catalog behind it
@@ -172,6 +173,17 @@ BEGIN
 	RETURN pg_catalog.array_to_string(got, ' '::pg_catalog.text);
 END $$;
 SELECT is(tap_victim.consume(), 's s s', 'consumers');
+
+-- upcasters, and a reader who consumes through them
+CREATE FUNCTION tap_victim.newer(e immutable.event) RETURNS immutable.event LANGUAGE sql IMMUTABLE
+RETURN ROW(e.position, e.recorded_at, e.version, e.id, e.schema_version + 1, e.stream, e.type, e.data || '{"n": 2}', e.metadata)::immutable.event;
+SELECT lives_ok(format($$SELECT pg_temp.in_hostile('SELECT immutable.add_upcaster(''tap_victim.%s'', ''t'', 1, ''tap_victim.newer'')')$$, log), 'add_upcaster of ' || log)
+FROM unnest('{wide,secured}'::text[]) log;
+SELECT is(pg_temp.in_hostile($$SELECT pg_catalog.string_agg(position::pg_catalog.text, ' '::pg_catalog.text) FROM immutable.read_log('tap_victim.wide', 1, 3, '{t,u}', 's')$$),
+	'2 3', 'read_log with upcasters');
+SELECT is(pg_temp.in_hostile($$SELECT immutable.replay('tap_victim.secured', 's', 0::bigint, 'tap_victim.total', 2)$$), '7', 'replay with upcasters');
+SELECT is(tap_victim.consume(), 's s s', 'consumers with upcasters');
+SELECT lives_ok($$SELECT pg_temp.in_hostile('SELECT immutable.drop_upcaster(''tap_victim.secured'', ''t'', 1)')$$, 'drop_upcaster');
 RESET ROLE;
 SELECT lives_ok($$SELECT pg_temp.in_hostile('SELECT immutable.unprotect(''tap_victim.audit'')')$$, 'unprotect by a superuser');
 SELECT lives_ok($$SELECT pg_temp.in_hostile('SELECT immutable.drop_log(''tap_victim.wide'', true)')$$, 'drop_log by a superuser');

@@ -10,11 +10,15 @@ SELECT plan(9);
 CREATE SCHEMA tap_nulls;
 CREATE FUNCTION tap_nulls.counts(state bigint, e immutable.event) RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT state + 1';
 CREATE FUNCTION tap_nulls.decides(state bigint, command jsonb) RETURNS immutable.new_event[] LANGUAGE sql IMMUTABLE AS 'SELECT NULL::immutable.new_event[]';
+CREATE FUNCTION tap_nulls.newer(e immutable.event) RETURNS immutable.event LANGUAGE sql IMMUTABLE AS $$
+	SELECT e.position, e.recorded_at, e.version, e.id, e.schema_version + 1, e.stream, e.type, e.data, e.metadata
+$$;
 DO $$ BEGIN
 	PERFORM immutable.create_log('tap_nulls.ledger');
 	PERFORM immutable.append('tap_nulls.ledger', 's', 't');
 	PERFORM immutable.create_log('tap_nulls.orders');
 	PERFORM immutable.enable_commands('tap_nulls.orders');
+	PERFORM immutable.add_upcaster('tap_nulls.ledger', 'old', 1, 'tap_nulls.newer');
 	CREATE TABLE tap_nulls.bare (n integer);
 	CREATE TABLE tap_nulls.audit (n integer);
 	PERFORM immutable.protect('tap_nulls.audit');
@@ -33,6 +37,10 @@ INSERT INTO good VALUES
 	('append_batch', 'events', $$ARRAY[ROW('t', NULL, NULL, NULL, NULL)]::immutable.new_event[]$$), ('append_batch', 'expected_version', '1'),
 	('append_json', 'log', $$'tap_nulls.ledger'$$), ('append_json', 'stream', $$'s'$$), ('append_json', 'events', $$'[{"type": "t"}]'$$),
 	('append_json', 'expected_version', '1'),
+	('add_upcaster', 'log', $$'tap_nulls.ledger'$$), ('add_upcaster', 'type', $$'t'$$), ('add_upcaster', 'schema_version', '1'),
+	('add_upcaster', 'upcaster', $$'tap_nulls.newer'$$), ('drop_upcaster', 'log', $$'tap_nulls.ledger'$$), ('drop_upcaster', 'type', $$'old'$$),
+	('drop_upcaster', 'schema_version', '1'),
+	('upcast', 'log', $$'tap_nulls.ledger'$$), ('upcast', 'event', $$ROW(NULL, NULL, NULL, NULL, 1, NULL, 'old', '{}', NULL)::immutable.event$$),
 	('ack', 'consumer', $$'held'$$), ('ack', 'upto_position', '1'),
 	('check_log', 'log', $$'tap_nulls.ledger'$$),
 	('create_consumer', 'consumer', $$'new'$$), ('create_consumer', 'log', $$'tap_nulls.ledger'$$), ('create_consumer', 'types', $$'{t}'$$),
@@ -118,8 +126,9 @@ SELECT bag_eq(
 	('create_consumer', 'types'), ('create_consumer', 'stream_prefix'), ('create_consumer', 'after_position'), ('poll', 'lease'), ('poll', 'shard'),
 	('read_log', 'max_events'), ('read_log', 'types'), ('read_log', 'stream_prefix'), ('read_log', 'upto_position'),
 	('json_patch', 'state'), ('json_patch', 'event'), ('merge_patch', 'state'), ('merge_patch', 'event'),
-	('fold', 'initial'), ('fold', 'items'), ('guard_report', 'target'), ('handle', 'initial'), ('handle', 'command_id'), ('read_stream', 'from_version'), ('read_stream', 'max_events'),
-	('replay', 'initial'), ('replay', 'upto_version'), ('replay', 'as_of')$$,
+	('fold', 'initial'), ('fold', 'items'), ('guard_report', 'target'), ('handle', 'command_id'), ('handle', 'initial'),
+	('read_stream', 'from_version'), ('read_stream', 'max_events'), ('replay', 'as_of'), ('replay', 'initial'),
+	('replay', 'upto_version'), ('upcast', 'event')$$,
 	'NULL has a documented meaning for these arguments');
 SELECT is_empty(
 	$$SELECT function, name, outcome FROM swept WHERE function NOT LIKE '\_%' AND outcome NOT IN ('ok', '22004')$$,

@@ -4,7 +4,7 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS immutable_events;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(144);
+SELECT plan(164);
 
 -- what plan() made is used by every role below
 DO $$ BEGIN
@@ -36,6 +36,11 @@ CREATE FUNCTION tap_data.handle(command text, id integer DEFAULT NULL, decide te
 RETURNS text LANGUAGE sql
 RETURN format('SELECT immutable.handle(%L, %L, %L, %L::bigint, %L, %L, %L)', 'tap_data.' || log, stream, command, initial, 'tap_data.' || decide, 'tap_data.counts', lpad(id::text, 32, '0'));
 CREATE FUNCTION tap_data.counts(state bigint, e immutable.event) RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT state + 1';
+CREATE FUNCTION tap_data.newer(e immutable.event) RETURNS immutable.event LANGUAGE sql IMMUTABLE AS $$
+	SELECT e.position, e.recorded_at, e.version, e.id, e.schema_version + 1, e.stream, e.type, e.data, e.metadata
+$$;
+CREATE FUNCTION tap_data.same(e immutable.event) RETURNS immutable.event LANGUAGE sql IMMUTABLE AS 'SELECT e';
+CREATE FUNCTION tap_data.any_time(e immutable.event) RETURNS immutable.event LANGUAGE sql AS 'SELECT e';
 DO $$ BEGIN
 	PERFORM immutable.protect('tap_data.audit');
 	PERFORM immutable.create_log('tap_data.ledger');
@@ -151,6 +156,26 @@ SELECT throws_ok(tap_data.handle('{}', log => 'audit'), '42809', '"audit" is not
 SELECT throws_ok($$SELECT immutable.enable_commands('tap_data.audit')$$, '42809', '"audit" is not a log', 'enable_commands');
 SELECT throws_ok('UPDATE tap_data.orders_commands SET written = 0', '23001', 'cannot update immutable table "orders_commands"', 'UPDATE of recorded commands');
 SELECT results_eq('SELECT count(*) FROM tap_data.orders_commands', 'VALUES (1::bigint)', 'what was refused is not recorded');
+-- 22023, 42704, 42710, 42804, 42883: upcasters
+SELECT lives_ok($$SELECT immutable.add_upcaster('tap_data.ledger', 'old', 2, 'tap_data.newer')$$, 'add_upcaster');
+SELECT throws_ok($$SELECT immutable.add_upcaster('tap_data.ledger', 'old', 2, 'tap_data.newer')$$, '42710', 'type "old" has an upcaster for schema_version 2 already', 'add_upcaster twice');
+SELECT throws_ok($$SELECT immutable.add_upcaster('tap_data.ledger', 'old', 4, 'tap_data.newer')$$, '22023', 'upcasters of type "old" would pass over a schema_version', 'a gap between upcasters');
+SELECT throws_ok($$SELECT immutable.add_upcaster('tap_data.ledger', 'old', 0, 'tap_data.newer')$$, '22023', 'schema_version must be between 1 and 2147483646', 'schema_version of an upcaster');
+SELECT throws_ok($$SELECT immutable.add_upcaster('tap_data.ledger', '$t', 1, 'tap_data.newer')$$, '22023', 'type must have 1 to 1024 bytes and not begin with "$"', 'type of an upcaster');
+SELECT throws_ok($$SELECT immutable.add_upcaster('tap_data.ledger', 'x', 1, 'tap_data.same')$$, '22023', 'upcaster tap_data.same(immutable.event) does not keep the rules', 'an upcaster that would go in a circle');
+SELECT throws_ok($$SELECT immutable.add_upcaster('tap_data.ledger', 'x', 1, 'tap_data.any_time')$$, '22023', 'function tap_data.any_time(immutable.event) cannot be an upcaster', 'a VOLATILE upcaster');
+SELECT throws_ok($$SELECT immutable.add_upcaster('tap_data.ledger', 'x', 1, 'tap_data.counts')$$, '42804', 'function tap_data.counts(bigint,immutable.event) cannot be an upcaster', 'an upcaster of other types');
+SELECT throws_ok($$SELECT immutable.add_upcaster('tap_data.ledger', 'x', 1, '1')$$, '42883', 'function with OID 1 does not exist', 'an upcaster that does not exist');
+SELECT throws_ok($$SELECT immutable.fold(0::bigint, 'tap_data.counts', s) FROM (SELECT 1 AS n, NULL::bigint AS position, NULL::timestamptz AS recorded_at, NULL::bigint AS version,
+	NULL::uuid AS id, 2 AS schema_version, 's' AS stream, 'old' AS type, '{}'::jsonb AS data, '{}'::jsonb AS metadata) s$$,
+	'22023', 'cannot fold a record that is an event of an old schema_version', 'fold of a record that would be upcast');
+SELECT throws_ok($$SELECT immutable.drop_upcaster('tap_data.ledger', 'old', 1)$$, '42704', 'type "old" of log "ledger" has no upcaster for schema_version 1', 'drop_upcaster of none');
+SELECT lives_ok($$SELECT immutable.add_upcaster('tap_data.ledger', 'old', v, 'tap_data.newer') FROM generate_series(3, 4) v$$, 'a chain');
+SELECT throws_ok($$SELECT immutable.drop_upcaster('tap_data.ledger', 'old', 3)$$, '22023', 'upcasters of type "old" would pass over a schema_version', 'drop_upcaster within a chain');
+ALTER FUNCTION tap_data.newer RENAME TO newest;
+SELECT throws_ok($$SELECT immutable.upcast('tap_data.ledger', ROW(NULL, NULL, NULL, NULL, 2, NULL, 'old', NULL, NULL))$$,
+	'42883', 'upcaster tap_data.newer(immutable.event) does not exist', 'an upcaster that was renamed');
+ALTER FUNCTION tap_data.newest RENAME TO newer;
 
 -- 42804: a reducer of other types
 SELECT throws_ok('SELECT immutable.replay(''tap_data.ledger'', ''s'', 0, ''tap_data.counts'')', '42804',
@@ -167,6 +192,9 @@ SELECT throws_ok($$SELECT immutable.persist_safe_position('tap_data.wide_p0')$$,
 SELECT throws_ok($$SELECT immutable.horizon('tap_data.audit')$$, '42809', $$"audit" is not a log$$, 'horizon');
 SELECT throws_ok($$SELECT immutable.sync_position('tap_data.audit')$$, '42809', $$"audit" is not a log$$, 'sync_position');
 SELECT throws_ok($$SELECT immutable.create_consumer('x', 'tap_data.audit')$$, '42809', $$"audit" is not a log$$, 'create_consumer');
+SELECT throws_ok($$SELECT immutable.add_upcaster('tap_data.audit', 't', 1, 'tap_data.newer')$$, '42809', $$"audit" is not a log$$, 'add_upcaster');
+SELECT throws_ok($$SELECT immutable.drop_upcaster('tap_data.audit', 't', 1)$$, '42809', $$"audit" is not a log$$, 'drop_upcaster');
+SELECT throws_ok($$SELECT immutable.upcast('tap_data.wide_p0', NULL)$$, '42809', $$"wide_p0" is not a log$$, 'upcast');
 SELECT throws_ok('SELECT immutable.stream_version(''tap_data.wide_p0'', ''s'')', '42809', '"wide_p0" is not a log', 'read a leaf');
 SELECT throws_ok('SELECT immutable.replay(''tap_data.seen'', ''s'', 0::bigint, ''tap_data.counts'')', '42809', '"seen" is not a log', 'replay a view');
 SELECT throws_ok('SELECT immutable.protect(''tap_data.seen'')', '42809', 'cannot protect "seen"', 'protect a view');
@@ -188,6 +216,8 @@ SELECT throws_ok($$SELECT immutable.persist_safe_position('tap_data.ledger')$$, 
 SELECT throws_ok($$SELECT immutable.horizon('tap_data.ledger')$$, '42501', $$permission denied for table ledger$$, 'horizon without SELECT');
 SELECT throws_ok($$SELECT immutable.check_log('tap_data.ledger')$$, '42501', $$permission denied for table ledger$$, 'check_log without SELECT');
 SELECT throws_ok($$SELECT immutable.sync_position('tap_data.ledger')$$, '42501', $$must be owner of table ledger$$, 'sync_position of the log of another');
+SELECT throws_ok($$SELECT immutable.add_upcaster('tap_data.ledger', 't', 1, 'tap_data.newer')$$, '42501', $$must be owner of table ledger$$, 'add_upcaster to the log of another');
+SELECT throws_ok($$SELECT immutable.drop_upcaster('tap_data.ledger', 'old', 2)$$, '42501', $$must be owner of table ledger$$, 'drop_upcaster of the log of another');
 SELECT throws_ok($$SELECT immutable.create_consumer('x', 'tap_data.ledger')$$, '42501', $$permission denied for table ledger$$, 'create_consumer without SELECT');
 SELECT throws_ok($$SELECT immutable.poll('tap')$$, '42501', $$permission denied for consumer of role "tap_owner"$$, 'poll of another role');
 SELECT throws_ok($$SELECT immutable.ack('tap', 1)$$, '42501', $$permission denied for consumer of role "tap_owner"$$, 'ack of another role');
@@ -206,7 +236,7 @@ SELECT throws_ok('SELECT immutable.create_log(''tap_data.mine'')', '42501', 'per
 SELECT throws_ok(format('SELECT FROM immutable.%I', t), '42501', 'permission denied for table ' || t, 'nobody reads ' || t)
 FROM unnest('{consumers,consumer_shards,consumer_streams}'::text[]) t;
 SELECT throws_ok(format('DELETE FROM immutable.%I', t), '42501', 'permission denied for table ' || t, 'nobody writes to ' || t)
-FROM unnest('{consumers,consumer_shards,consumer_streams,safe_positions,command_tables}'::text[]) t;
+FROM unnest('{consumers,consumer_shards,consumer_streams,safe_positions,command_tables,upcasters}'::text[]) t;
 SELECT is_empty('SELECT consumer FROM immutable.consumer_status', 'nobody sees the consumers of others');
 
 -- 55000: guards are missing

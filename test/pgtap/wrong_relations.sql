@@ -10,6 +10,7 @@ CREATE SCHEMA tap_relations;
 SET LOCAL search_path = tap_relations, public;
 CREATE FUNCTION counts(state bigint, e immutable.event) RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT state + 1';
 CREATE FUNCTION decides(state bigint, command jsonb) RETURNS immutable.new_event[] LANGUAGE sql IMMUTABLE AS 'SELECT NULL::immutable.new_event[]';
+CREATE FUNCTION newer(e immutable.event) RETURNS immutable.event LANGUAGE sql IMMUTABLE AS 'SELECT e';
 DO $$ BEGIN
 	PERFORM immutable.create_log('ledger');
 	PERFORM immutable.create_log('wide', 1);
@@ -74,6 +75,9 @@ FROM relation r, (VALUES
 	($$SELECT immutable.replay(%s, 's', 0::bigint, 'counts')$$),
 	($$SELECT immutable.handle(%s, 's', '{}', 0::bigint, 'decides', 'counts')$$),
 	($$SELECT immutable.enable_commands(%s)$$),
+	($$SELECT immutable.add_upcaster(%s, 't', 1, 'newer')$$),
+	($$SELECT immutable.drop_upcaster(%s, 't', 1)$$),
+	($$SELECT immutable.upcast(%s, NULL)$$),
 	($$SELECT immutable.drop_log(%s, true)$$)) f(function);
 SELECT is_empty(
 	$$SELECT * FROM of_logs WHERE outcome <> CASE name WHEN 'nothing' THEN '42P01' ELSE '42809' END$$,

@@ -82,6 +82,33 @@ $primary->wait_for_catchup($standby, 'replay');
 is(standby("SELECT immutable.replay('ledger', 's', 0::bigint, 'add')"),
 	155, 'replay follows the primary');
 
+# a session of the standby that knows of no upcaster hears of a new one
+my ($answers, $errors) = ('', '');
+my $reader = IPC::Run::start([
+	'psql', '-XAtq', '-d', $standby->connstr('postgres'),
+	'-c', "SELECT schema_version FROM immutable.read_stream('ledger', 's', 11)",
+	'-c', q{DO $$ BEGIN
+	FOR i IN 1..1800 LOOP
+		EXIT WHEN EXISTS (SELECT FROM immutable.upcasters);
+		PERFORM pg_sleep(0.1);
+	END LOOP;
+END $$},
+	'-c', "SELECT schema_version FROM immutable.read_stream('ledger', 's', 11)" ],
+	'<', \undef, '>', \$answers, '2>', \$errors);
+ok( $standby->poll_query_until('postgres',
+		q{SELECT count(*) = 1 FROM pg_stat_activity WHERE query LIKE 'DO %'}),
+	'a reader on the standby waits for an upcaster');
+$primary->safe_psql('postgres', q{
+CREATE FUNCTION newer(e immutable.event) RETURNS immutable.event LANGUAGE sql IMMUTABLE
+RETURN ROW(e.position, e.recorded_at, e.version, e.id, e.schema_version + 1, e.stream, e.type, e.data, e.metadata)::immutable.event;
+SELECT immutable.add_upcaster('ledger', 'added', 1, 'newer');
+});
+$reader->finish;
+is($answers . $errors, "1\n2\n", 'upcasters follow the primary');
+is( standby_error("SELECT immutable.add_upcaster('ledger', 'added', 2, 'newer')"),
+	'ERROR:  25006: cannot execute immutable.add_upcaster() during recovery',
+	'add_upcaster on the standby');
+
 my $last = standby('SELECT max(position) FROM ledger');
 $primary->stop;
 $standby->promote;

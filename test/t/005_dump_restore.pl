@@ -36,10 +36,14 @@ CREATE FUNCTION decide(total bigint, command jsonb) RETURNS immutable.new_event[
 LANGUAGE sql RETURN ARRAY[ROW('decided', command || jsonb_build_object('total', total), NULL, NULL, NULL)]::immutable.new_event[];
 SELECT immutable.enable_commands('ledger'), immutable.enable_commands('"Odd ""Schema"."Odd ""Log"');
 SELECT immutable.handle('ledger', 'c', '{"n": 7}', 0::bigint, 'decide', 'add', '018f0000-0000-7000-8000-000000000001');
+CREATE FUNCTION newer(e immutable.event) RETURNS immutable.event LANGUAGE sql IMMUTABLE
+RETURN ROW(e.position, e.recorded_at, e.version, e.id, 2, e.stream, e.type, e.data || '{"n": 1}', e.metadata)::immutable.event;
 CREATE INDEX ON ledger USING gin (data);
 -- an event in two columns that a dump must not mix up, text that must be quoted
 SELECT immutable.append(log, 's' || n % 10, E'it\'s "done"\t\\', jsonb_build_object('n', n), '{"by": "ä\\n"}')
 FROM unnest(ARRAY['ledger', 'parted', '"Odd ""Schema"."Odd ""Log"']::regclass[]) log, generate_series(1, 200) n;
+SELECT immutable.add_upcaster(log, E'it\'s "done"\t\\', 1, 'newer')
+FROM unnest(ARRAY['parted', '"Odd ""Schema"."Odd ""Log"']::regclass[]) log;
 -- positions with a gap, and one import
 BEGIN;
 SELECT immutable.append('ledger', 's1', 'undone');
@@ -62,6 +66,7 @@ my @rows = (
 	'SELECT * FROM "Odd ""Schema"."Odd ""Log" ORDER BY position',
 	'SELECT * FROM ledger_commands',
 	'SELECT * FROM immutable.command_tables ORDER BY relation::text COLLATE "C"',
+	'SELECT * FROM immutable.upcasters ORDER BY log::text COLLATE "C"',
 	'SELECT * FROM immutable.guard_changes ORDER BY changed_at');
 my %origin = map { $_ => query('origin', $_) } $guards, @rows;
 unlike($origin{$guards}, qr/\|f\|/, 'everything is armed before');
@@ -108,7 +113,7 @@ run_ok('pg_dump', '--data-only', '-Fc', '-f', "$dumps/data.dump", 'origin');
 	command_ok([ 'pg_restore', '--exit-on-error', '-d', 'later', "$dumps/data.dump" ],
 		'data only: loaded by an import');
 }
-is(query('later', $_), $origin{$_}, "data only: $_") for @rows[ 0 .. 4 ];
+is(query('later', $_), $origin{$_}, "data only: $_") for @rows[ 0 .. 5 ];
 goes_on('later');
 is( query('later',
 		"SELECT string_agg(DISTINCT relation COLLATE \"C\", ' ' ORDER BY relation COLLATE \"C\")"
