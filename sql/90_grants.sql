@@ -2,5 +2,7 @@
 
 REVOKE EXECUTE ON FUNCTION immutable._guard() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION immutable._registry_changed() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION immutable._project() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION immutable._guard_read_model() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION immutable.unprotect(regclass, boolean) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION immutable.drop_log(regclass, boolean) FROM PUBLIC;

@@ -29,6 +29,7 @@
 extern Jsonb *ie_context;		/* immutable.context, or NULL */
 extern bool ie_import;			/* immutable.import */
 extern char *ie_lease;			/* immutable.lease */
+extern int	ie_batch_size;		/* immutable.batch_size */
 
 /* args.c: arguments */
 

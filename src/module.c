@@ -13,6 +13,7 @@ PG_MODULE_MAGIC;
 Jsonb	   *ie_context = NULL;
 bool		ie_import = false;
 char	   *ie_lease = NULL;
+int			ie_batch_size = 1000;
 
 static char *context_text = NULL;
 
@@ -41,6 +42,11 @@ _PG_init(void)
 							   "For connections behind a pooler; consumer_status shows it.",
 							   &ie_lease, "", PGC_USERSET, 0,
 							   NULL, NULL, NULL);
+	DefineCustomIntVariable("immutable.batch_size",
+							"Events that an asynchronous projection folds in one transaction.",
+							NULL,
+							&ie_batch_size, 1000, 1, 1000000, PGC_USERSET, 0,
+							NULL, NULL, NULL);
 	MarkGUCPrefixReserved("immutable");
 	ie_install_hooks();
 }

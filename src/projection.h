@@ -86,6 +86,7 @@ typedef struct IeKeyGroup
 /* projection_cache.c: what the registry says of a projection, made ready */
 
 extern IeProjection *ie_projection(Oid target);
+extern IeProjection *ie_known_projection(Oid target);
 extern List *ie_inline_projections(Oid log);
 extern void ie_projection_enter(const IeProjection *projection,
 								IeCaller *caller);
@@ -124,6 +125,7 @@ extern void ie_project_inline(Oid target, Tuplestorestate *events,
 
 /* projection_triggers.c: the triggers that a projection needs */
 
+extern bool ie_is_read_model(Relation rel);
 extern void ie_guard_read_model(Oid target);
 extern void ie_release_read_model(Oid target);
 extern void ie_attach_to_log(Oid log);
@@ -131,7 +133,11 @@ extern void ie_detach_from_log(Oid log);
 
 /* refresh.c: an asynchronous projection, a batch at a time */
 
-extern int64 ie_catch_up(IeProjection *projection, int64 after, int64 upto,
-						 Snapshot snapshot);
+extern bool ie_hold_projection(Oid target, bool wait);
+extern void ie_project_rest(IeProjection *projection);
+
+/* projection.c: make a projection, change its mode, give it up */
+
+extern void ie_check_projection_right(const IeProjection *projection);
 
 #endif							/* IMMUTABLE_EVENTS_PROJECTION_H */

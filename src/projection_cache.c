@@ -8,7 +8,7 @@
  */
 #include "projection.h"
 
-#include "access/table.h"
+#include "access/relation.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
@@ -22,7 +22,6 @@
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/hsearch.h"
-#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -42,7 +41,6 @@ static HTAB *inline_targets = NULL;
 
 static void make_cache(void);
 static void check_watch(void);
-static void relation_changed(Datum arg, Oid relid);
 static void forget(IeProjection *projection);
 static void read_registry(IeProjection *projection);
 static void receive(void *state);
@@ -59,16 +57,10 @@ ie_projection(Oid target)
 	bool		found;
 
 	check_watch();
-	projection = hash_search(cache, &target, HASH_ENTER, &found);
+	projection = hash_search(cache, &target, HASH_FIND, &found);
 	if (found && projection->valid && ie_reducer_is_current(projection->reducer))
 		return projection;
-	if (found)
-		forget(projection);
-	memset((char *) projection + sizeof(Oid), 0, sizeof(*projection) - sizeof(Oid));
-	projection->context = AllocSetContextCreate(CacheMemoryContext,
-												"immutable_events projection",
-												ALLOCSET_DEFAULT_SIZES);
-	read_registry(projection);
+	projection = ie_known_projection(target);
 	compile(projection);
 	return projection;
 }
@@ -99,6 +91,28 @@ ie_inline_projections(Oid log)
 		entry->targets = targets;
 	}
 	return entry->targets;
+}
+
+/*
+ * The same without making it ready: the reducer may be gone, the read model
+ * changed.
+ */
+IeProjection *
+ie_known_projection(Oid target)
+{
+	IeProjection *projection;
+	bool		found;
+
+	check_watch();
+	projection = hash_search(cache, &target, HASH_ENTER, &found);
+	if (found)
+		forget(projection);
+	memset((char *) projection + sizeof(Oid), 0, sizeof(*projection) - sizeof(Oid));
+	projection->context = AllocSetContextCreate(CacheMemoryContext,
+												"immutable_events projection",
+												ALLOCSET_DEFAULT_SIZES);
+	read_registry(projection);
+	return projection;
 }
 
 /* Go on as the owner, with the search_path of the projection. */
@@ -133,7 +147,6 @@ make_cache(void)
 
 	cache = hash_create("immutable_events projections", 16, &control,
 						HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
-	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
 }
 
 /* Forget everything when the registry has changed. */
@@ -157,20 +170,6 @@ check_watch(void)
 	inline_targets = hash_create("immutable_events inline projections", 16,
 								 &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	ie_watch_registry(&watch);
-}
-
-/* A relation changed: perhaps a read model or a log. */
-static void
-relation_changed(Datum arg pg_attribute_unused(), Oid relid)
-{
-	HASH_SEQ_STATUS status;
-	IeProjection *projection;
-
-	hash_seq_init(&status, cache);
-	while ((projection = hash_seq_search(&status)) != NULL)
-		if (relid == InvalidOid || relid == projection->target ||
-			relid == projection->log)
-			projection->valid = false;
 }
 
 /* Give back what a projection holds. */

@@ -48,6 +48,14 @@ ie_read_model_guard(PG_FUNCTION_ARGS)
 	return PointerGetDatum(NULL);
 }
 
+/* Is a table the read model of a projection? */
+bool
+ie_is_read_model(Relation rel)
+{
+	return OidIsValid(find_trigger(RelationGetRelid(rel),
+								   function_named("_guard_read_model")));
+}
+
 /* Put the guard on a read model. */
 void
 ie_guard_read_model(Oid target)

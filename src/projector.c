@@ -10,6 +10,7 @@
 #include "projection.h"
 
 #include "catalog/pg_collation.h"
+#include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
@@ -366,7 +367,7 @@ take_result(const IeProjection *projection, const IeKeyGroup *group,
 	if (isnull || ie_compare_keys(projection, key, group->key) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the reducer of projection "%s" has changed the key",
+				 errmsg("the reducer of projection \"%s\" has changed the key",
 						projection->name),
 				 errdetail("The key of a row is what the key expressions give for its events."),
 				 errhint("Return the primary key columns of the state as they are.")));

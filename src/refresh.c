@@ -116,6 +116,45 @@ refresh(IeProjection *projection, int64 max_events)
 	return read;
 }
 
+/*
+ * Fold whatever the log holds after the projection's position. The caller has
+ * locked the log against appends, so all of it is decided.
+ */
+void
+ie_project_rest(IeProjection *projection)
+{
+	IeTarget	log = ie_open_whole_log(projection->log, NoLock);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "immutable_events history",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller_context = MemoryContextSwitchTo(context);
+	IeSelection selection = {.after = read_position(projection->target),
+	.upto = PG_INT64_MAX, .max_events = ie_batch_size};
+	bool		more = true;
+
+	while (more)
+	{
+		IeEvents	events = {0};
+		IeCaller	caller;
+
+		CHECK_FOR_INTERRUPTS();
+		read_events(projection, &log, &selection, snapshot, &events);
+		more = events.count == selection.max_events;
+		if (more)
+			selection.after = event_position(projection, events.tuples[events.count - 1]);
+		leave_out_skipped(projection->target, &events, projection->event_columns);
+		ie_projection_enter(projection, &caller);
+		ie_project(projection, &events, false);
+		ie_projection_leave(&caller);
+		MemoryContextReset(context);
+	}
+	UnregisterSnapshot(snapshot);
+	MemoryContextSwitchTo(caller_context);
+	MemoryContextDelete(context);
+	ie_close_log(&log);
+}
+
 /* Where the projection stands; its row is locked. */
 static int64
 read_position(Oid target)
