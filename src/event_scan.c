@@ -14,6 +14,7 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_collation.h"
 #include "common/hashfn.h"
 #include "compat.h"
 #include "executor/executor.h"
@@ -23,6 +24,8 @@
 #include "utils/fmgroids.h"
 #include "utils/rel.h"
 
+static IeEventScan *scan_streams(Oid relid, const IeEventFilter *filter,
+								 Snapshot snapshot, bool index_only);
 static IeEventScan *make_scan(const IeEventFilter *filter, Snapshot snapshot);
 static void begin_index_scan(IeEventScan *scan, Oid index, int nkeys,
 							 ScanKey keys);
@@ -48,11 +51,37 @@ ie_scan_by_position(Oid relid, const IeEventFilter *filter, Snapshot snapshot)
 IeEventScan *
 ie_scan_by_stream(Oid relid, const IeEventFilter *filter, Snapshot snapshot)
 {
-	IeEventScan *scan = make_scan(filter, snapshot);
+	return scan_streams(relid, filter, snapshot, false);
+}
 
-	scan->rel = ie_open_relation(relid, AccessShareLock);
-	begin_index_scan(scan, ie_version_index(scan->rel, scan->rel), 0, NULL);
-	return scan;
+/*
+ * Do at most so many events belong to streams with the filter's prefix? Only
+ * the index is looked at.
+ */
+bool
+ie_prefix_is_rare(Oid relid, const IeEventFilter *filter, Snapshot snapshot,
+				  double most)
+{
+	IeEventScan *scan = scan_streams(relid, filter, snapshot, true);
+	MemoryContext caller = MemoryContextSwitchTo(scan->context);
+	bool		isnull;
+
+	while (scan->rows_read <= most &&
+		   index_getnext_tid(scan->scan, ForwardScanDirection) != NULL)
+	{
+		CHECK_FOR_INTERRUPTS();
+		MemoryContextReset(scan->context);
+		if (!has_prefix(DatumGetTextPP(index_getattr(scan->scan->xs_itup, 1,
+													 RelationGetDescr(scan->index),
+													 &isnull)),
+						filter->prefix))
+			break;
+		scan->rows_read++;
+	}
+	MemoryContextSwitchTo(caller);
+	most -= scan->rows_read;
+	ie_event_scan_end(scan);
+	return most >= 0;
 }
 
 /* Begin to read what the caller may see of a whole log, stream by stream. */
@@ -89,6 +118,26 @@ make_scan(const IeEventFilter *filter, Snapshot snapshot)
 	return scan;
 }
 
+/* Begin to scan the index on (stream, version) where the prefix begins. */
+static IeEventScan *
+scan_streams(Oid relid, const IeEventFilter *filter, Snapshot snapshot,
+			 bool index_only)
+{
+	IeEventScan *scan = make_scan(filter, snapshot);
+	ScanKeyData key;
+
+	scan->rel = ie_open_relation(relid, AccessShareLock);
+	scan->by_stream = true;
+	scan->index_only = index_only;
+	if (filter->prefix != NULL)
+		ScanKeyEntryInitialize(&key, 0, 1, BTGreaterEqualStrategyNumber,
+							   InvalidOid, C_COLLATION_OID, F_TEXT_GE,
+							   PointerGetDatum(filter->prefix));
+	begin_index_scan(scan, ie_version_index(scan->rel, scan->rel),
+					 filter->prefix != NULL, &key);
+	return scan;
+}
+
 /* Scan an index of the table. */
 static void
 begin_index_scan(IeEventScan *scan, Oid index, int nkeys, ScanKey keys)
@@ -96,6 +145,7 @@ begin_index_scan(IeEventScan *scan, Oid index, int nkeys, ScanKey keys)
 	scan->index = index_open(index, AccessShareLock);
 	scan->scan = ie_index_beginscan(scan->rel, scan->index, scan->snapshot,
 									nkeys);
+	scan->scan->xs_want_itup = scan->index_only;
 	index_rescan(scan->scan, keys, nkeys, NULL, 0);
 	scan->row = table_slot_create(scan->rel, NULL);
 }
@@ -114,10 +164,11 @@ ie_event_next(IeEventScan *scan)
 		CHECK_FOR_INTERRUPTS();
 		if (scan->rows != NULL)
 			row = ie_rows_next(scan->rows);
-		else if (!index_getnext_slot(scan->scan, ForwardScanDirection, row))
+		else if (scan->beyond || !index_getnext_slot(scan->scan, ForwardScanDirection, row))
 			row = NULL;
 		if (row == NULL)
 			return false;
+		scan->rows_read++;
 		MemoryContextReset(scan->context);
 		caller = MemoryContextSwitchTo(scan->context);
 		found = take_event(scan, row);
@@ -133,13 +184,16 @@ take_event(IeEventScan *scan, TupleTableSlot *row)
 	const IeEventFilter *filter = scan->filter;
 	bool		isnull;
 
+	scan->stream = DatumGetTextPP(slot_getattr(row, IE_STREAM, &isnull));
+	if (filter->prefix != NULL && !has_prefix(scan->stream, filter->prefix))
+	{
+		scan->beyond = scan->by_stream;
+		return false;
+	}
 	if (DatumGetInt64(slot_getattr(row, IE_POSITION, &isnull)) > filter->upto_position ||
 		DatumGetTimestampTz(slot_getattr(row, IE_RECORDED_AT, &isnull)) > filter->as_of)
 		return false;
 	scan->version = DatumGetInt64(slot_getattr(row, IE_VERSION, &isnull));
-	scan->stream = DatumGetTextPP(slot_getattr(row, IE_STREAM, &isnull));
-	if (filter->prefix != NULL && !has_prefix(scan->stream, filter->prefix))
-		return false;
 	scan->hash = hash_bytes((const unsigned char *) VARDATA_ANY(scan->stream),
 							VARSIZE_ANY_EXHDR(scan->stream));
 	if (scan->hash < filter->from_hash || scan->hash >= filter->end_hash)

@@ -16,7 +16,9 @@
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "funcapi.h"
+#include "optimizer/optimizer.h"
 #include "partitioning/partdesc.h"
+#include "storage/bufmgr.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -32,6 +34,8 @@ typedef struct ReplayAll
 	Snapshot	snapshot;
 	IeEventFilter filter;		/* its hash values are the pass's */
 	Oid			table;			/* that is read now */
+	double		pages;			/* of it */
+	double		events;			/* of it */
 	List	   *tables;			/* that are to be read, by OID */
 	IeStreamStates *states;		/* of the streams of this pass */
 	IeEventScan *scan;			/* stream by stream; or NULL */
@@ -48,6 +52,10 @@ static List *tables_of(Relation log);
 static void check_partitioned(Relation log, Relation rel);
 static IeStreamState *next_stream(ReplayAll *replay);
 static bool next_pass(ReplayAll *replay);
+static bool next_table(ReplayAll *replay);
+static double pages_of(Oid relid);
+static bool prefix_is_cheaper(const ReplayAll *replay);
+static bool streams_are_cheaper(const ReplayAll *replay, double passes);
 static bool fold_table(ReplayAll *replay);
 static void read_by_stream(ReplayAll *replay, IeEventScan *scan);
 static IeStreamState *fold_stream(ReplayAll *replay);
@@ -247,34 +255,86 @@ static bool
 next_pass(ReplayAll *replay)
 {
 	IeEventFilter *filter = &replay->filter;
-	IeHash		width = filter->end_hash - filter->from_hash;
+	bool		by_stream;
 
 	if (filter->end_hash < IE_HASH_END)
 	{
-		/* about as many streams as had their place in the last one */
+		double		done = filter->end_hash - filter->from_hash;
+
+		by_stream = streams_are_cheaper(replay, (IE_HASH_END - filter->end_hash) / done);
+		/* begin with twice as many streams as had their place in the last */
 		filter->from_hash = filter->end_hash;
-		filter->end_hash = Min(filter->from_hash + 2 * width, IE_HASH_END);
+		filter->end_hash = Min(filter->from_hash + 2 * done, IE_HASH_END);
 	}
 	else
 	{
-		if (replay->scan != NULL)
-			ie_event_scan_end(replay->scan);
-		replay->scan = NULL;
-		if (replay->tables == NIL)
+		if (!next_table(replay))
 			return false;
-		replay->table = linitial_oid(replay->tables);
-		replay->tables = list_delete_first(replay->tables);
-		filter->from_hash = 0;
-		filter->end_hash = IE_HASH_END;
+		by_stream = filter->prefix != NULL && prefix_is_cheaper(replay);
 	}
-	if (!fold_table(replay))
+	if (by_stream || !fold_table(replay))
 	{
-		/* what this pass and later ones would have read */
+		/* this pass, and what would be in later ones */
 		filter->end_hash = IE_HASH_END;
 		read_by_stream(replay, ie_scan_by_stream(replay->table, filter,
 												 replay->snapshot));
 	}
 	return true;
+}
+
+/* Go on to the next table. */
+static bool
+next_table(ReplayAll *replay)
+{
+	if (replay->scan != NULL)
+		ie_event_scan_end(replay->scan);
+	replay->scan = NULL;
+	if (replay->tables == NIL)
+		return false;
+	replay->table = linitial_oid(replay->tables);
+	replay->tables = list_delete_first(replay->tables);
+	replay->pages = pages_of(replay->table);
+	replay->filter.from_hash = 0;
+	replay->filter.end_hash = IE_HASH_END;
+	return true;
+}
+
+/* How large is a table? */
+static double
+pages_of(Oid relid)
+{
+	Relation	rel = ie_open_relation(relid, AccessShareLock);
+	double		pages = RelationGetNumberOfBlocks(rel);
+
+	table_close(rel, NoLock);
+	return pages;
+}
+
+/*
+ * Is it cheaper to look up each event that has the prefix than to read the
+ * table in order?
+ */
+static bool
+prefix_is_cheaper(const ReplayAll *replay)
+{
+	return ie_prefix_is_rare(replay->table, &replay->filter, replay->snapshot,
+							 replay->pages * seq_page_cost / random_page_cost);
+}
+
+/*
+ * Is it cheaper to read the table once more, stream by stream, than in order
+ * of position in so many more passes? Stream by stream, every event may need
+ * another page; a page that the cache has not kept is read again.
+ */
+static bool
+streams_are_cheaper(const ReplayAll *replay, double passes)
+{
+	double		events = replay->events;
+	double		missed = Max(0, 1 - effective_cache_size / Max(replay->pages, 1));
+	double		fetched = replay->pages + Max(0, events - replay->pages) * missed;
+
+	return fetched * random_page_cost + 2 * events * cpu_tuple_cost <
+		passes * (replay->pages * seq_page_cost + events * cpu_tuple_cost);
 }
 
 /*
@@ -304,6 +364,7 @@ fold_table(ReplayAll *replay)
 		if (is_new || ++count % CHECK_EVERY == 0)
 			filter->end_hash = ie_states_fit(replay->states, filter->end_hash);
 	}
+	replay->events = scan->rows_read;
 	ie_event_scan_end(scan);
 	ie_states_rewind(replay->states);
 	return in_order;

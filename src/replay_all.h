@@ -38,6 +38,10 @@ typedef struct IeEventScan
 	Relation	index;
 	struct IndexScanDescData *scan;
 	TupleTableSlot *row;
+	bool		by_stream;
+	bool		index_only;
+	bool		beyond;			/* the last stream with the prefix */
+	uint64		rows_read;
 	struct IeRows *rows;		/* ... or a query's rows */
 } IeEventScan;
 
@@ -49,6 +53,8 @@ extern IeEventScan *ie_scan_by_stream(Oid relid, const IeEventFilter *filter,
 									  Snapshot snapshot);
 extern IeEventScan *ie_scan_visible(Relation log, const IeEventFilter *filter,
 									Snapshot snapshot);
+extern bool ie_prefix_is_rare(Oid relid, const IeEventFilter *filter,
+							  Snapshot snapshot, double most);
 extern bool ie_event_next(IeEventScan *scan);
 extern void ie_event_scan_end(IeEventScan *scan);
 

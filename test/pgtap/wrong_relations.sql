@@ -71,6 +71,7 @@ FROM relation r, (VALUES
 	($$SELECT immutable.stream_version(%s, 's')$$),
 	($$SELECT immutable.read_stream(%s, 's')$$),
 	($$SELECT immutable.replay(%s, 's', 0::bigint, 'counts')$$),
+	($$SELECT immutable.replay_all(%s, 0::bigint, 'counts')$$),
 	($$SELECT immutable.drop_log(%s, true)$$)) f(function);
 SELECT is_empty(
 	$$SELECT * FROM of_logs WHERE outcome <> CASE name WHEN 'nothing' THEN '42P01' ELSE '42809' END$$,
@@ -99,7 +100,8 @@ SELECT is_empty(
 		($q$SELECT immutable.create_consumer('tap', '%s')$q$),
 		($q$SELECT immutable.stream_version('%s', 's')$q$),
 		($q$SELECT immutable.read_stream('%s', 's')$q$),
-		($q$SELECT immutable.replay('%s', 's', 0::bigint, 'counts')$q$)) c(f)
+		($q$SELECT immutable.replay('%s', 's', 0::bigint, 'counts')$q$),
+		($q$SELECT immutable.replay_all('%s', 0::bigint, 'counts')$q$)) c(f)
 	WHERE pg_temp.outcome(format(f, r)) <> '55000'$$,
 	'a typed table without indexes, guards or partitions is unfit: 55000');
 

@@ -119,9 +119,14 @@ COMMIT;
 -- one stream larger than all memory there is
 SELECT immutable.append('many_wide', 'large', 't', jsonb_build_object('n', 1, 'x', repeat(md5(i::text), 10000))) IS NULL AS appended FROM generate_series(1, 3) i;
 SET work_mem = '64kB';
-SELECT log, reducer, d.* FROM (VALUES ('many'::regclass), ('many_wide'), ('many_odd')) l(log), (VALUES ('swell', '''''::text'), ('swell_slowly', '''''::text'),
-	('immutable.merge_patch', 'NULL::jsonb'), ('total', '0::bigint'), ('strictly', '1::numeric')) r(reducer, initial),
-	LATERAL differ(log, reducer, initial) d ORDER BY log::text COLLATE "C", reducer COLLATE "C";
+CREATE VIEW little AS SELECT log, reducer, initial FROM (VALUES ('many'::regclass), ('many_wide'), ('many_odd')) l(log),
+	(VALUES ('swell', '''''::text'), ('swell_slowly', '''''::text'), ('immutable.merge_patch', 'NULL::jsonb'), ('total', '0::bigint'), ('strictly', '1::numeric')) r(reducer, initial);
+SELECT log, reducer, d.* FROM little, LATERAL differ(log, reducer, initial) d ORDER BY log::text COLLATE "C", reducer COLLATE "C";
+-- in passes, however many, when to read it stream by stream would cost more
+SET random_page_cost = 1e6;
+SELECT log, reducer, d.* FROM little, LATERAL differ(log, reducer, initial) d ORDER BY log::text COLLATE "C", reducer COLLATE "C";
+SELECT differ('many', 'swell', '''''::text', prefix => 'stream 2', upto => 10000);
+RESET random_page_cost;
 RESET work_mem;
 SELECT differ(log, reducer, '''''::text') FROM (VALUES ('many'::regclass), ('many_wide')) l(log), (VALUES ('swell'), ('swell_slowly')) r(reducer);
 
@@ -142,6 +147,7 @@ END $$;
 SELECT count(*), sum(length(state) + version) FROM immutable.replay_all('many', ''::text, 'swell');
 SELECT count(*), sum(length(state) + version) FROM immutable.replay_all('many', ''::text, 'swell', stream_prefix => 'stream 1');
 SET work_mem = '64kB';
+SET random_page_cost = 1e6;
 BEGIN;
 DECLARE c CURSOR FOR SELECT (r).* FROM (SELECT immutable.replay_all('many', ''::text, 'swell') AS r) s;
 DECLARE w CURSOR FOR SELECT (r).* FROM (SELECT immutable.replay_all('many_wide', ''::text, 'swell') AS r) s;
@@ -189,6 +195,7 @@ SELECT count(immutable.append('many', 'stream z' || i, 't')) FROM generate_serie
 COMMIT;
 SELECT rows AS remain FROM rest('h');
 CLOSE h;
+RESET random_page_cost;
 SELECT count(*) FROM immutable.replay_all('many', ''::text, 'swell');
 -- a cursor that goes back, two at once, and one within another
 BEGIN;
@@ -237,7 +244,7 @@ CLOSE e;
 COMMIT;
 
 RESET ROLE;
-DROP VIEW logs;
+DROP VIEW logs, little;
 DROP TABLE event;
 SELECT immutable.drop_log(l, force => true) FROM unnest(ARRAY['plain', 'wide', 'jumbled', 'empty', 'many', 'many_wide', 'many_odd']::regclass[]) l;
 SET client_min_messages = warning;

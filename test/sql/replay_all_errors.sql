@@ -74,6 +74,7 @@ RESET ROLE;
 SET ROLE regress_replay_all_errors;
 
 -- reducers that raise, in the first pass and in a later one, caught or not
+SET random_page_cost = 1e6;	-- passes, however many
 CREATE FUNCTION raises(state bigint, e immutable.event) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
 	IF e.stream = 'stream 7' AND e.version = 2 THEN
@@ -111,6 +112,7 @@ MOVE ALL IN c;
 ROLLBACK TO s;
 SELECT count(*) FROM immutable.replay_all('wide', 0::bigint, 'total');
 COMMIT;
+RESET random_page_cost;
 
 -- what changes between two rows: a row type is refused, a function stays what it was
 CREATE TYPE pair AS (a bigint, b bigint);
@@ -129,6 +131,7 @@ BEGIN
 	END LOOP;
 END $$;
 SET work_mem = '64kB';
+SET random_page_cost = 1e6;
 BEGIN;
 DECLARE c CURSOR FOR SELECT immutable.replay_all('ledger', ROW(0, 0)::pair, 'add');
 MOVE 1 IN c;
