@@ -16,9 +16,7 @@
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "funcapi.h"
-#include "optimizer/optimizer.h"
 #include "partitioning/partdesc.h"
-#include "storage/bufmgr.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -34,15 +32,12 @@ typedef struct ReplayAll
 	Snapshot	snapshot;
 	IeEventFilter filter;		/* its hash values are the pass's */
 	Oid			table;			/* that is read now */
-	double		pages;			/* of it */
-	double		events;			/* of it */
+	double		events;			/* in it, when it was last read */
 	List	   *tables;			/* that are to be read, by OID */
 	IeStreamStates *states;		/* of the streams of this pass */
 	IeEventScan *scan;			/* stream by stream; or NULL */
 	bool		ahead;			/* it stands on the next stream's first event */
 } ReplayAll;
-
-#define CHECK_EVERY	256			/* events: states grow */
 
 static ReplayAll *begin(FunctionCallInfo fcinfo, Relation log);
 static IeEventFilter make_filter(FunctionCallInfo fcinfo);
@@ -53,9 +48,6 @@ static void check_partitioned(Relation log, Relation rel);
 static IeStreamState *next_stream(ReplayAll *replay);
 static bool next_pass(ReplayAll *replay);
 static bool next_table(ReplayAll *replay);
-static double pages_of(Oid relid);
-static bool prefix_is_cheaper(const ReplayAll *replay);
-static bool streams_are_cheaper(const ReplayAll *replay, double passes);
 static bool fold_table(ReplayAll *replay);
 static void read_by_stream(ReplayAll *replay, IeEventScan *scan);
 static IeStreamState *fold_stream(ReplayAll *replay);
@@ -261,7 +253,8 @@ next_pass(ReplayAll *replay)
 	{
 		double		done = filter->end_hash - filter->from_hash;
 
-		by_stream = streams_are_cheaper(replay, (IE_HASH_END - filter->end_hash) / done);
+		by_stream = ie_streams_are_cheaper(replay->table, replay->events,
+										   (IE_HASH_END - filter->end_hash) / done);
 		/* begin with twice as many streams as had their place in the last */
 		filter->from_hash = filter->end_hash;
 		filter->end_hash = Min(filter->from_hash + 2 * done, IE_HASH_END);
@@ -270,7 +263,8 @@ next_pass(ReplayAll *replay)
 	{
 		if (!next_table(replay))
 			return false;
-		by_stream = filter->prefix != NULL && prefix_is_cheaper(replay);
+		by_stream = filter->prefix != NULL &&
+			ie_prefix_is_cheaper(replay->table, filter, replay->snapshot);
 	}
 	if (by_stream || !fold_table(replay))
 	{
@@ -293,48 +287,9 @@ next_table(ReplayAll *replay)
 		return false;
 	replay->table = linitial_oid(replay->tables);
 	replay->tables = list_delete_first(replay->tables);
-	replay->pages = pages_of(replay->table);
 	replay->filter.from_hash = 0;
 	replay->filter.end_hash = IE_HASH_END;
 	return true;
-}
-
-/* How large is a table? */
-static double
-pages_of(Oid relid)
-{
-	Relation	rel = ie_open_relation(relid, AccessShareLock);
-	double		pages = RelationGetNumberOfBlocks(rel);
-
-	table_close(rel, NoLock);
-	return pages;
-}
-
-/*
- * Is it cheaper to look up each event that has the prefix than to read the
- * table in order?
- */
-static bool
-prefix_is_cheaper(const ReplayAll *replay)
-{
-	return ie_prefix_is_rare(replay->table, &replay->filter, replay->snapshot,
-							 replay->pages * seq_page_cost / random_page_cost);
-}
-
-/*
- * Is it cheaper to read the table once more, stream by stream, than in order
- * of position in so many more passes? Stream by stream, every event may need
- * another page; a page that the cache has not kept is read again.
- */
-static bool
-streams_are_cheaper(const ReplayAll *replay, double passes)
-{
-	double		events = replay->events;
-	double		missed = Max(0, 1 - effective_cache_size / Max(replay->pages, 1));
-	double		fetched = replay->pages + Max(0, events - replay->pages) * missed;
-
-	return fetched * random_page_cost + 2 * events * cpu_tuple_cost <
-		passes * (replay->pages * seq_page_cost + events * cpu_tuple_cost);
 }
 
 /*
@@ -349,20 +304,17 @@ fold_table(ReplayAll *replay)
 	IeEventScan *scan = ie_scan_by_position(replay->table, filter,
 											replay->snapshot);
 	bool		in_order = true;
-	uint64		count = 0;
 
 	ie_states_reset(replay->states);
 	while (in_order && ie_event_next(scan))
 	{
 		IeStreamState *stream = ie_states_find(replay->states, scan->stream,
 											   scan->hash);
-		bool		is_new = stream->version == 0;
 
 		in_order = scan->version > stream->version;
 		if (in_order)
 			fold_event(replay, stream, scan);
-		if (is_new || ++count % CHECK_EVERY == 0)
-			filter->end_hash = ie_states_fit(replay->states, filter->end_hash);
+		filter->end_hash = ie_states_fit(replay->states, filter->end_hash);
 	}
 	replay->events = scan->rows_read;
 	ie_event_scan_end(scan);

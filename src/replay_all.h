@@ -58,6 +58,12 @@ extern bool ie_prefix_is_rare(Oid relid, const IeEventFilter *filter,
 extern bool ie_event_next(IeEventScan *scan);
 extern void ie_event_scan_end(IeEventScan *scan);
 
+/* scan_cost.c: which way to read a table costs less */
+
+extern bool ie_prefix_is_cheaper(Oid relid, const IeEventFilter *filter,
+								 Snapshot snapshot);
+extern bool ie_streams_are_cheaper(Oid relid, double events, double passes);
+
 /* rows.c: the rows of a query, one at a time, for as long as the caller is */
 
 typedef struct IeRows IeRows;

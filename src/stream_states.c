@@ -45,6 +45,8 @@ struct IeStreamStates
 	streams_hash *table;
 	streams_iterator place;
 	Size		limit;			/* of the context's memory, in bytes */
+	uint64		calls;			/* of ie_states_fit ... */
+	uint64		next_look;		/* ... and at which to look again */
 };
 
 #define BLOCK	((Size) 8192)	/* of a context; the largest has 1/16 of all */
@@ -118,13 +120,17 @@ add_stream(IeStreamStates *states, const text *name, uint32 hash)
 
 /*
  * Keep to the memory: give streams up if need be. Answers the hash value that
- * those which stay are below; one stream always stays.
+ * those which stay are below; one stream always stays. Called for each event,
+ * it looks now and then: states may be many, and grow.
  */
 IeHash
 ie_states_fit(IeStreamStates *states, IeHash end_hash)
 {
 	IeHash		middle;
 
+	if (states->calls++ < states->next_look)
+		return end_hash;
+	states->next_look = states->calls + states->table->members / 16 + 8;
 	if (MemoryContextMemAllocated(states->context, true) <= states->limit)
 		return end_hash;
 	middle = middle_hash(states);

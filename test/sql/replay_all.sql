@@ -113,8 +113,8 @@ SET LOCAL immutable.import = on;
 INSERT INTO many SELECT i, now(), 1 + i / 3000, md5(i::text)::uuid, 1, 'stream ' || i % 3000, 't',
 	jsonb_build_object('n', i, 'k' || i, repeat('x', i % 50)), '{}' FROM generate_series(0, 11999) i WHERE i > 0 ORDER BY i % 10, i;
 INSERT INTO many_wide SELECT * FROM many WHERE position % 3000 < 1000;
--- some streams out of order, met when others have been returned
-INSERT INTO many_odd SELECT position, recorded_at, CASE WHEN stream LIKE '%77' THEN 9 - version ELSE version END, id, 1, stream, type, data, metadata FROM many;
+-- some streams out of order, which are met when others have been returned
+INSERT INTO many_odd SELECT position, recorded_at, CASE WHEN stream LIKE '%7' AND hashtext(stream) BETWEEN -1000000000 AND -500000000 THEN 9 - version ELSE version END, id, 1, stream, type, data, metadata FROM many;
 COMMIT;
 -- one stream larger than all memory there is
 SELECT immutable.append('many_wide', 'large', 't', jsonb_build_object('n', 1, 'x', repeat(md5(i::text), 10000))) IS NULL AS appended FROM generate_series(1, 3) i;
@@ -124,7 +124,7 @@ CREATE VIEW little AS SELECT log, reducer, initial FROM (VALUES ('many'::regclas
 SELECT log, reducer, d.* FROM little, LATERAL differ(log, reducer, initial) d ORDER BY log::text COLLATE "C", reducer COLLATE "C";
 -- in passes, however many, when to read it stream by stream would cost more
 SET random_page_cost = 1e6;
-SELECT log, reducer, d.* FROM little, LATERAL differ(log, reducer, initial) d ORDER BY log::text COLLATE "C", reducer COLLATE "C";
+SELECT log, reducer, d.* FROM little, LATERAL differ(log, reducer, initial) d WHERE log <> 'many'::regclass ORDER BY log::text COLLATE "C", reducer COLLATE "C";
 SELECT differ('many', 'swell', '''''::text', prefix => 'stream 2', upto => 10000);
 RESET random_page_cost;
 RESET work_mem;
