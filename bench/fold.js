@@ -1,6 +1,6 @@
-// The balances of bench/fold.sql, folded in JavaScript from rows that
-// node-postgres fetches through a cursor over the local socket. Prints the
-// milliseconds from the query to the last state.
+// node fold.js COLUMNS: the balances of bench/fold.sql, folded in JavaScript
+// from rows that node-postgres fetches through a cursor over the local socket.
+// Prints the milliseconds from the query to the last state.
 const { Client } = require('pg');
 const Cursor = require('pg-cursor');
 
@@ -20,7 +20,7 @@ async function main() {
 	await client.connect();
 	const expected = await client.query('SELECT bench.fold_group_by() AS total');
 	const started = process.hrtime.bigint();
-	const cursor = client.query(new Cursor('SELECT stream, type, data FROM ledger ORDER BY position'));
+	const cursor = client.query(new Cursor(`SELECT ${process.argv[2]} FROM ledger ORDER BY position`));
 	const states = new Map();
 	for (;;) {
 		const rows = await cursor.read(1000);
