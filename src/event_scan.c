@@ -63,22 +63,24 @@ ie_prefix_is_rare(Oid relid, const IeEventFilter *filter, Snapshot snapshot,
 				  double most)
 {
 	IeEventScan *scan = scan_streams(relid, filter, snapshot, true);
-	MemoryContext caller = MemoryContextSwitchTo(scan->context);
+	bool		found = true;
 	bool		isnull;
 
-	while (scan->rows_read <= most &&
+	while (found && scan->rows_read <= most &&
 		   index_getnext_tid(scan->scan, ForwardScanDirection) != NULL)
 	{
+		MemoryContext caller = MemoryContextSwitchTo(scan->context);
+		Datum		stream = index_getattr(scan->scan->xs_itup, 1,
+										   RelationGetDescr(scan->index),
+										   &isnull);
+
 		CHECK_FOR_INTERRUPTS();
+		found = has_prefix(DatumGetTextPP(stream), filter->prefix);
+		if (found)
+			scan->rows_read++;
+		MemoryContextSwitchTo(caller);
 		MemoryContextReset(scan->context);
-		if (!has_prefix(DatumGetTextPP(index_getattr(scan->scan->xs_itup, 1,
-													 RelationGetDescr(scan->index),
-													 &isnull)),
-						filter->prefix))
-			break;
-		scan->rows_read++;
 	}
-	MemoryContextSwitchTo(caller);
 	most -= scan->rows_read;
 	ie_event_scan_end(scan);
 	return most >= 0;
