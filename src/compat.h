@@ -225,6 +225,17 @@ ie_close_index(Relation index, IndexInfo *info pg_attribute_unused())
 	index_close(index, NoLock);
 }
 
+/* Run a query on for so many rows. */
+static inline void
+ie_executor_run(QueryDesc *query, uint64 count)
+{
+#if PG_VERSION_NUM >= 180000
+	ExecutorRun(query, ForwardScanDirection, count);
+#else
+	ExecutorRun(query, ForwardScanDirection, count, false);
+#endif
+}
+
 /* Begin an index scan that returns heap rows. */
 static inline IndexScanDesc
 ie_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nkeys)

@@ -281,6 +281,7 @@ extern IeTarget ie_open_log(Oid relid, const text *stream, LOCKMODE lockmode);
 extern IeTarget ie_open_whole_log(Oid relid, LOCKMODE lockmode);
 extern bool ie_is_btree_on(Relation index, int column);
 extern Oid	ie_position_index(Relation rel, bool missing_ok);
+extern Oid	ie_version_index(Relation log, Relation rel);
 extern uint64 ie_log_changes(void);
 extern void ie_close_log(IeTarget *target);
 extern bool ie_row_security(Relation log);

@@ -52,6 +52,8 @@ SELECT results_eq(
 	('renew', 'consumer text, lease interval', 'void'),
 	('replay', 'log regclass, stream text, initial anyelement, reducer regproc, upto_version bigint DEFAULT NULL::bigint, '
 		|| 'as_of timestamp with time zone DEFAULT NULL::timestamp with time zone', 'anyelement'),
+	('replay_all', 'log regclass, initial anyelement, reducer regproc, types text[] DEFAULT NULL::text[], stream_prefix text DEFAULT NULL::text, '
+		|| 'upto_position bigint DEFAULT NULL::bigint, as_of timestamp with time zone DEFAULT NULL::timestamp with time zone', 'TABLE(stream text, version bigint, state anyelement)'),
 	('safe_position', 'log regclass', 'bigint'),
 	('seal_ownership', 'target regclass, owner name DEFAULT ''immutable_owner''::name', 'void'),
 	('seek', 'consumer text, after_position bigint', 'void'),
@@ -90,6 +92,7 @@ SELECT results_eq(
 	('read_stream', 'f', 's', false, 'r', 'c'),
 	('renew', 'f', 'v', false, 'u', 'c'),
 	('replay', 'f', 's', false, 'r', 'c'),
+	('replay_all', 'f', 's', false, 'r', 'c'),
 	('safe_position', 'f', 's', false, 'u', 'c'),
 	('seal_ownership', 'f', 'v', false, 'u', 'c'),
 	('seek', 'f', 'v', false, 'u', 'c'),

@@ -72,6 +72,8 @@ INSERT INTO good VALUES
 	('read_stream', 'max_events', '1'), ('read_stream', 'backward', 'false'),
 	('replay', 'log', $$'tap_nulls.ledger'$$), ('replay', 'stream', $$'s'$$), ('replay', 'initial', '0::bigint'),
 	('replay', 'reducer', $$'tap_nulls.counts'$$), ('replay', 'upto_version', '1'), ('replay', 'as_of', $$'infinity'$$),
+	('replay_all', 'log', $$'tap_nulls.ledger'$$), ('replay_all', 'initial', '0::bigint'), ('replay_all', 'reducer', $$'tap_nulls.counts'$$),
+	('replay_all', 'types', $$'{t}'$$), ('replay_all', 'stream_prefix', $$'s'$$), ('replay_all', 'upto_position', '1'), ('replay_all', 'as_of', $$'infinity'$$),
 	('seal_ownership', 'target', $$'tap_nulls.audit'$$), ('seal_ownership', 'owner', $$'tap_nulls_owner'$$),
 	('stream_version', 'log', $$'tap_nulls.ledger'$$), ('stream_version', 'stream', $$'s'$$),
 	('unprotect', 'target', $$'tap_nulls.audit'$$), ('unprotect', 'force', 'true'),
@@ -128,7 +130,8 @@ SELECT bag_eq(
 	('json_patch', 'state'), ('json_patch', 'event'), ('merge_patch', 'state'), ('merge_patch', 'event'),
 	('fold', 'initial'), ('fold', 'items'), ('guard_report', 'target'), ('handle', 'command_id'), ('handle', 'initial'),
 	('read_stream', 'from_version'), ('read_stream', 'max_events'), ('replay', 'as_of'), ('replay', 'initial'),
-	('replay', 'upto_version'), ('upcast', 'event')$$,
+	('replay', 'upto_version'), ('replay_all', 'as_of'), ('replay_all', 'initial'), ('replay_all', 'stream_prefix'),
+	('replay_all', 'types'), ('replay_all', 'upto_position'), ('upcast', 'event')$$,
 	'NULL has a documented meaning for these arguments');
 SELECT is_empty(
 	$$SELECT function, name, outcome FROM swept WHERE function NOT LIKE '\_%' AND outcome NOT IN ('ok', '22004')$$,

@@ -4,7 +4,7 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS immutable_events;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(164);
+SELECT plan(168);
 
 -- what plan() made is used by every role below
 DO $$ BEGIN
@@ -95,6 +95,7 @@ SELECT throws_ok('SELECT immutable.create_log(''tap_data.x'', 1025)', '22023', '
 SELECT throws_ok('SELECT immutable.read_stream(''tap_data.ledger'', ''s'', 0)', '22023', 'from_version must be 1 or more', 'from_version');
 SELECT throws_ok('SELECT immutable.read_stream(''tap_data.ledger'', ''s'', max_events => -1)', '22023', 'max_events must not be negative', 'max_events');
 SELECT throws_ok('SELECT immutable.replay(''tap_data.ledger'', ''s'', 0::bigint, ''tap_data.counts'', -1)', '22023', 'upto_version must not be negative', 'upto_version');
+SELECT throws_ok('SELECT immutable.replay_all(''tap_data.ledger'', 0::bigint, ''tap_data.counts'', upto_position => -1)', '22023', 'upto_position must not be negative', 'upto_position');
 SELECT throws_ok('SELECT immutable.replay(''tap_data.ledger'', ''s'', 0::bigint, ''tap_data.careless'')', '22023',
 	'function tap_data.careless(bigint,immutable.event) cannot be a reducer', 'a VOLATILE reducer');
 SELECT throws_ok('SET immutable.context = ''[]''', '22023', 'invalid value for parameter "immutable.context": "[]"', 'immutable.context');
@@ -178,6 +179,8 @@ SELECT throws_ok($$SELECT immutable.upcast('tap_data.ledger', ROW(NULL, NULL, NU
 ALTER FUNCTION tap_data.newest RENAME TO newer;
 
 -- 42804: a reducer of other types
+SELECT throws_ok('SELECT immutable.replay_all(''tap_data.ledger'', 0, ''tap_data.counts'')', '42804',
+	'function tap_data.counts(bigint,immutable.event) cannot be the reducer here', 'a reducer of another type in replay_all');
 SELECT throws_ok('SELECT immutable.replay(''tap_data.ledger'', ''s'', 0, ''tap_data.counts'')', '42804',
 	'function tap_data.counts(bigint,immutable.event) cannot be the reducer here', 'a reducer of another state');
 
@@ -197,6 +200,7 @@ SELECT throws_ok($$SELECT immutable.drop_upcaster('tap_data.audit', 't', 1)$$, '
 SELECT throws_ok($$SELECT immutable.upcast('tap_data.wide_p0', NULL)$$, '42809', $$"wide_p0" is not a log$$, 'upcast');
 SELECT throws_ok('SELECT immutable.stream_version(''tap_data.wide_p0'', ''s'')', '42809', '"wide_p0" is not a log', 'read a leaf');
 SELECT throws_ok('SELECT immutable.replay(''tap_data.seen'', ''s'', 0::bigint, ''tap_data.counts'')', '42809', '"seen" is not a log', 'replay a view');
+SELECT throws_ok('SELECT immutable.replay_all(''tap_data.seen'', 0::bigint, ''tap_data.counts'')', '42809', '"seen" is not a log', 'replay_all of a view');
 SELECT throws_ok('SELECT immutable.protect(''tap_data.seen'')', '42809', 'cannot protect "seen"', 'protect a view');
 RESET ROLE;
 SELECT throws_ok('SELECT immutable.unprotect(''tap_data.bare'')', '42809', 'table "bare" is not protected', 'unprotect what is not protected');
@@ -228,6 +232,7 @@ SELECT throws_ok($$SELECT immutable.unpark('tap', 's')$$, '42501', $$permission 
 SELECT throws_ok($$SELECT immutable.drop_consumer('tap')$$, '42501', $$permission denied for consumer of role "tap_owner"$$, 'drop_consumer of another role');
 SELECT throws_ok('SELECT immutable.read_stream(''tap_data.ledger'', ''s'')', '42501', 'permission denied for table ledger', 'read without SELECT');
 SELECT throws_ok('SELECT immutable.replay(''tap_data.ledger'', ''s'', 0::bigint, ''tap_data.counts'')', '42501', 'permission denied for table ledger', 'replay without SELECT');
+SELECT throws_ok('SELECT immutable.replay_all(''tap_data.ledger'', 0::bigint, ''tap_data.counts'')', '42501', 'permission denied for table ledger', 'replay_all without SELECT');
 SELECT throws_ok('SELECT immutable.protect(''tap_data.audit'')', '42501', 'must be owner of table audit', 'protect the table of another');
 SELECT throws_ok('SELECT immutable.unprotect(''tap_data.audit'')', '42501', 'permission denied for function unprotect', 'unprotect without EXECUTE');
 SELECT throws_ok('SELECT immutable.drop_log(''tap_data.ledger'', true)', '42501', 'permission denied for function drop_log', 'drop_log without EXECUTE');

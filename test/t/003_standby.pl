@@ -44,6 +44,8 @@ for my $log ('ledger', 'parted')
 		10, "$log: read_stream backward on the standby");
 	is(standby("SELECT immutable.replay('$log', 's', 0::bigint, 'add')"),
 		55, "$log: replay on the standby");
+	is(standby("SELECT stream, version, state FROM immutable.replay_all('$log', 0::bigint, 'add')"),
+		's|10|55', "$log: replay_all on the standby");
 	is( standby("SELECT immutable.fold(0::bigint, 'add', e ORDER BY version) FROM $log e"),
 		55, "$log: fold on the standby");
 	is(standby_error("SELECT immutable.append('$log', 's', 'added')"),
