@@ -281,6 +281,7 @@ ie_drop_log(PG_FUNCTION_ARGS)
 	disarm(PG_GETARG_OID(0), PG_GETARG_BOOL(1), "drop");
 	ie_execute(psprintf("DROP TABLE %s", name));
 	ie_forget_log(PG_GETARG_OID(0));
+	ie_drop_snapshots(PG_GETARG_OID(0));
 	PG_RETURN_VOID();
 }
 
@@ -297,7 +298,10 @@ disarm(Oid target, bool force, const char *action)
 	foreach(cell, family)
 		changed |= disarm_member(lfirst_oid(cell));
 	if (changed)
+	{
 		record(target, action);
+		ie_void_snapshots(target);
+	}
 	return changed;
 }
 

@@ -9,6 +9,7 @@
  */
 #include "reducer.h"
 
+#include "catalog/namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
@@ -72,7 +73,11 @@ ie_reducer_compile(Oid function, Oid state_type, int nitems,
 	reducer->first_item_starts = nitems == 1 &&
 		IsBinaryCoercible(item_types[0], state_type);
 
+	reducer->collation = collation;
+	reducer->search_path = pstrdup(namespace_search_path);
+	reducer->user = GetUserId();
 	call = build_call(reducer, proc, item_types, collation);
+	reducer->call = copyObject(call);
 	ReleaseSysCache(tuple);
 	call = expression_planner(call);
 	call = (Expr *) read_slots((Node *) call, reducer);
@@ -142,6 +147,37 @@ ie_reducer_is_current(const IeReducer *reducer)
 	return reducer->generation == generation;
 }
 
+/* Would the names in it be looked up in the same places now? */
+bool
+ie_reducer_same_names(const IeReducer *reducer)
+{
+	return reducer->user == GetUserId() &&
+		strcmp(reducer->search_path, namespace_search_path) == 0;
+}
+
+/*
+ * What its result depends on, with functions that prepare its events. Raises
+ * an error where it cannot have snapshots.
+ */
+const IeFingerprint *
+ie_reducer_fingerprint(IeReducer *reducer, List *upcasters)
+{
+	MemoryContext context = GetMemoryChunkContext(reducer);
+	MemoryContext caller;
+
+	if (reducer->fingerprint != NULL &&
+		equal(reducer->fingerprint->upcasters, upcasters))
+		return reducer->fingerprint;
+	reducer->fingerprint = ie_fingerprint(reducer->function,
+										  (Node *) copyObject(reducer->call),
+										  reducer->state_type, upcasters,
+										  context);
+	caller = MemoryContextSwitchTo(context);
+	reducer->fingerprint->upcasters = list_copy(upcasters);
+	MemoryContextSwitchTo(caller);
+	return reducer->fingerprint;
+}
+
 /*
  * Within a query a reducer stays what it was; only a row type that changed
  * under it would have its values misread.
@@ -166,17 +202,20 @@ check_row_type(const RowParam *row)
 						format_type_be(row->columns->tdtypeid))));
 }
 
-/* Ask to be told when functions or types change. */
+/* Ask to be told when functions change, or what their bodies may mention. */
 static void
 watch_catalogs(void)
 {
+	static const int caches[] = {PROCOID, TYPEOID, AGGFNOID, AUTHOID, CASTSOURCETARGET,
+	COLLOID, CONSTROID, ENUMOID, NAMESPACEOID, OPEROID, RANGETYPE};
 	static bool watching = false;
+	int			i;
 
 	if (watching)
 		return;
 	CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
-	CacheRegisterSyscacheCallback(PROCOID, catalog_changed, (Datum) 0);
-	CacheRegisterSyscacheCallback(TYPEOID, catalog_changed, (Datum) 0);
+	for (i = 0; i < (int) lengthof(caches); i++)
+		CacheRegisterSyscacheCallback(caches[i], catalog_changed, (Datum) 0);
 	watching = true;
 }
 
@@ -188,7 +227,7 @@ relation_changed(Datum arg pg_attribute_unused(),
 	generation++;
 }
 
-/* A function or a type changed. */
+/* A function, a type or the like changed. */
 static void
 catalog_changed(Datum arg pg_attribute_unused(),
 				int cacheid pg_attribute_unused(),

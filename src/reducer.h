@@ -45,6 +45,11 @@ struct IeReducer
 	TupleConversionMap *item_map;
 	bool		check_order;	/* the positions of events must rise */
 	IeDocumentChange change;	/* the state is a document, and this changes it */
+	Expr	   *call;			/* as it was before it was planned */
+	Oid			collation;		/* of the call */
+	char	   *search_path;	/* that names were looked up in */
+	Oid			user;			/* who looked them up */
+	IeFingerprint *fingerprint; /* NULL: nobody has asked for it */
 };
 
 #endif							/* IMMUTABLE_EVENTS_REDUCER_H */
