@@ -119,7 +119,7 @@ define_other(IeDefinition *definition, Form_pg_proc proc, ArrayType *config)
 
 	if (proc->provolatile == PROVOLATILE_VOLATILE)
 		ie_refuse_snapshots(definition,
-							psprintf("A function that it calls uses %s, which is VOLATILE.",
+							psprintf("It, or a function that it calls, uses %s, which is VOLATILE.",
 									 format_procedure(proc->oid)));
 	if (proc->provolatile == PROVOLATILE_STABLE)
 	{
@@ -127,7 +127,7 @@ define_other(IeDefinition *definition, Form_pg_proc proc, ArrayType *config)
 		for (i = 0; compiled && i < proc->pronargs; i++)
 			if (proc->proargtypes.values[i] == REGCLASSOID)
 				ie_refuse_snapshots(definition,
-									psprintf("A function that it calls uses %s, which reads a table.",
+									psprintf("It, or a function that it calls, uses %s, which reads a table.",
 											 format_procedure(proc->oid)));
 	}
 	if (compiled && proc->provolatile == PROVOLATILE_IMMUTABLE)

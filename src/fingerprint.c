@@ -49,12 +49,11 @@ static bool depends_on_settings_only(const char *name);
  * Describe a reducer's call, and functions that prepare its events, and hash
  * it. Raises an error for what cannot have snapshots.
  */
-IeFingerprint *
-ie_fingerprint(Oid reducer, Node *call, Oid state_type, List *upcasters,
-			   MemoryContext context)
+IeFingerprint
+ie_fingerprint(Oid reducer, Node *call, Oid state_type, List *upcasters)
 {
 	IeDefinition definition = {.reducer = reducer};
-	IeFingerprint *fingerprint;
+	IeFingerprint fingerprint;
 	ListCell   *cell;
 	int			calls = 0;
 	int			types = 0;
@@ -82,13 +81,11 @@ ie_fingerprint(Oid reducer, Node *call, Oid state_type, List *upcasters,
 			ie_define_collation(&definition,
 								list_nth_oid(definition.collations, collations++));
 	}
-	fingerprint = MemoryContextAllocZero(context, sizeof(IeFingerprint));
-	fingerprint->digest = MemoryContextStrdup(context,
-											  ie_digest(definition.text.data,
-														definition.text.len));
-	fingerprint->impure = definition.impure;
-	fingerprint->unpinned = definition.unpinned;
-	fingerprint->reads_user = definition.reads_user;
+	fingerprint.impure = definition.impure;
+	fingerprint.unpinned = definition.unpinned;
+	fingerprint.reads_user = definition.reads_user;
+	strlcpy(fingerprint.digest, ie_digest(definition.text.data, definition.text.len),
+			sizeof(fingerprint.digest));
 	return fingerprint;
 }
 
@@ -97,7 +94,7 @@ char *
 ie_digest(const char *data, Size size)
 {
 	uint8		digest[PG_SHA256_DIGEST_LENGTH];
-	char	   *hex = palloc(2 * sizeof(digest) + 1);
+	char	   *hex = palloc(IE_DIGEST_LENGTH + 1);
 	pg_cryptohash_ctx *hash = pg_cryptohash_create(PG_SHA256);
 
 	if (pg_cryptohash_init(hash) < 0 ||
@@ -164,11 +161,11 @@ check_query(IeDefinition *definition, const Query *query)
 	ListCell   *cell;
 
 	if (query->commandType != CMD_SELECT || query->hasModifyingCTE)
-		ie_refuse_snapshots(definition, "A function that it calls has a statement other than SELECT.");
+		ie_refuse_snapshots(definition, "It, or a function that it calls, has a statement other than SELECT.");
 	foreach(cell, query->rtable)
 		if (lfirst_node(RangeTblEntry, cell)->rtekind == RTE_RELATION)
 			ie_refuse_snapshots(definition,
-								psprintf("A function that it calls reads \"%s\".",
+								psprintf("It, or a function that it calls, reads \"%s\".",
 										 get_rel_name(lfirst_node(RangeTblEntry, cell)->relid)));
 }
 
@@ -180,7 +177,7 @@ note_node(IeDefinition *definition, Node *node)
 	ie_note_collation(definition, exprCollation(node));
 	ie_note_collation(definition, exprInputCollation(node));
 	if (IsA(node, SQLValueFunction) || IsA(node, NextValueExpr))
-		ie_refuse_snapshots(definition, "A function that it calls uses the time, the user or a sequence.");
+		ie_refuse_snapshots(definition, "It, or a function that it calls, uses the time, the user or a sequence.");
 	if (IsA(node, XmlExpr))
 		definition->impure = true;
 	if (IsA(node, Const))
@@ -285,7 +282,7 @@ judge_builtin(IeDefinition *definition, Oid function, Form_pg_proc proc)
 	if (proc->provolatile == PROVOLATILE_VOLATILE ||
 		!depends_on_settings_only(NameStr(proc->proname)))
 		ie_refuse_snapshots(definition,
-							psprintf("A function that it calls uses %s.",
+							psprintf("It, or a function that it calls, uses %s.",
 									 format_procedure(function)));
 	definition->impure = true;
 	definition->unpinned = true;

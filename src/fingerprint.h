@@ -4,7 +4,7 @@
 #ifndef IMMUTABLE_EVENTS_FINGERPRINT_H
 #define IMMUTABLE_EVENTS_FINGERPRINT_H
 
-#include "immutable_events.h"
+#include "snapshot.h"
 
 #include "compat.h"
 #include "lib/stringinfo.h"

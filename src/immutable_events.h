@@ -201,7 +201,6 @@ extern void ie_adopt_parts(Oid parent);
 
 extern Oid	ie_protected_user(Oid type);
 extern void ie_check_type_change(Oid type);
-
 extern List *ie_family(Oid relid, bool inherit);
 
 /* guard_alter.c: which forms of ALTER TABLE a protected table allows */
@@ -407,21 +406,6 @@ extern void ie_document_merge(IeDocument *document, Jsonb *patch);
 extern void ie_document_patch(IeDocument *document, Jsonb *data);
 extern IeDocumentChange ie_document_change(Oid function);
 
-/* fingerprint.c: what the result of a reducer depends on */
-
-typedef struct IeFingerprint
-{
-	char	   *digest;			/* NULL: the reducer cannot have snapshots */
-	bool		impure;			/* settings count as well */
-	bool		unpinned;		/* and the search_path */
-	bool		reads_user;		/* and the user */
-	List	   *upcasters;		/* it was computed with these */
-} IeFingerprint;
-
-extern IeFingerprint *ie_fingerprint(Oid reducer, Node *call, Oid state_type,
-									 List *upcasters, MemoryContext context);
-extern char *ie_digest(const char *data, Size size);
-
 /* reducer.c: compile a reducer; reduce.c: run it */
 
 typedef struct IeReducer IeReducer;
@@ -446,9 +430,6 @@ extern void ie_reducer_check_order(IeReducer *reducer);
 extern Oid	ie_reducer_function(const IeReducer *reducer);
 extern void ie_reducer_check_types(IeReducer *reducer);
 extern bool ie_reducer_is_current(const IeReducer *reducer);
-extern bool ie_reducer_same_names(const IeReducer *reducer);
-extern const IeFingerprint *ie_reducer_fingerprint(IeReducer *reducer,
-												   List *upcasters);
 extern void ie_state_init(const IeReducer *reducer, IeState *state,
 						  Datum initial, bool isnull, MemoryContext context);
 extern Datum ie_state_copy(const IeReducer *reducer, const IeState *state);
@@ -456,74 +437,6 @@ extern void ie_reduce(IeReducer *reducer, IeState *state,
 					  const NullableDatum *items);
 extern void ie_reduce_slot(IeReducer *reducer, IeState *state,
 						   TupleTableSlot *event);
-
-/* snapshot.c: which reducers have snapshots, of which logs */
-
-/* A row of immutable.snapshots. */
-typedef struct IeKeeping
-{
-	Oid			log;
-	char	   *reducer;		/* its qualified signature */
-	int32		every;
-	int32		reducer_version;
-	Oid			storage;
-	char	   *epoch;
-} IeKeeping;
-
-extern const IeKeeping *ie_snapshots_kept(Oid log, const char *reducer);
-extern bool ie_has_snapshots(Oid log);
-extern void ie_void_snapshots(Oid log);
-extern void ie_drop_snapshots(Oid log);
-
-/* snapshot_key.c: what must be the same for a snapshot to count */
-
-typedef struct IeSnapshotKey
-{
-	Oid			storage;
-	int32		every;
-	const text *stream;
-	text	   *reducer;		/* its qualified signature */
-	text	   *fingerprint;
-	text	   *settings;
-	bool		refuted;		/* a snapshot was found that is of other events */
-} IeSnapshotKey;
-
-extern List *ie_upcasters(Oid log);
-extern bool ie_snapshot_key(IeReducer *reducer, const IeState *initial,
-							const IeTarget *target, const text *stream,
-							IeSnapshotKey *key);
-extern bool ie_snapshot_key_holds(const IeReducer *reducer);
-extern char *ie_state_to_text(const IeReducer *reducer, const IeState *state);
-extern void ie_state_from_text(const IeReducer *reducer, IeState *state,
-							   char *value);
-
-/* snapshot_store.c: the rows of <log>_snapshots */
-
-/* A snapshot, or what would be one. */
-typedef struct IeSnapshot
-{
-	int64		version;		/* of the last event folded; 0: there is none */
-	pg_uuid_t	event_id;		/* of that event */
-	TimestampTz recorded_at;	/* the latest of all events folded */
-	char	   *state;			/* as text; NULL for NULL */
-} IeSnapshot;
-
-#define IE_SNAPSHOT_COLUMNS \
-	"stream text COLLATE pg_catalog.\"C\" NOT NULL," \
-	" reducer text COLLATE pg_catalog.\"C\" NOT NULL," \
-	" fingerprint text COLLATE pg_catalog.\"C\" NOT NULL," \
-	" settings text COLLATE pg_catalog.\"C\" NOT NULL," \
-	" version bigint NOT NULL," \
-	" event_id uuid NOT NULL," \
-	" recorded_at timestamptz NOT NULL," \
-	" taken_at timestamptz NOT NULL," \
-	" state text"
-
-extern bool ie_read_snapshot(const IeSnapshotKey *key, int64 upto_version,
-							 TimestampTz as_of, IeSnapshot *snapshot);
-extern void ie_write_snapshot(const IeSnapshotKey *key,
-							  const IeSnapshot *snapshot);
-extern bool ie_may_write_snapshot(const IeSnapshotKey *key);
 
 /* replay.c: the state of one stream */
 

@@ -159,23 +159,11 @@ ie_reducer_same_names(const IeReducer *reducer)
  * What its result depends on, with functions that prepare its events. Raises
  * an error where it cannot have snapshots.
  */
-const IeFingerprint *
-ie_reducer_fingerprint(IeReducer *reducer, List *upcasters)
+IeFingerprint
+ie_reducer_fingerprint(const IeReducer *reducer, List *upcasters)
 {
-	MemoryContext context = GetMemoryChunkContext(reducer);
-	MemoryContext caller;
-
-	if (reducer->fingerprint != NULL &&
-		equal(reducer->fingerprint->upcasters, upcasters))
-		return reducer->fingerprint;
-	reducer->fingerprint = ie_fingerprint(reducer->function,
-										  (Node *) copyObject(reducer->call),
-										  reducer->state_type, upcasters,
-										  context);
-	caller = MemoryContextSwitchTo(context);
-	reducer->fingerprint->upcasters = list_copy(upcasters);
-	MemoryContextSwitchTo(caller);
-	return reducer->fingerprint;
+	return ie_fingerprint(reducer->function, (Node *) copyObject(reducer->call),
+						  reducer->state_type, upcasters);
 }
 
 /*

@@ -4,7 +4,7 @@
 #ifndef IMMUTABLE_EVENTS_REDUCER_H
 #define IMMUTABLE_EVENTS_REDUCER_H
 
-#include "immutable_events.h"
+#include "snapshot.h"
 
 #include "access/htup_details.h"
 #include "access/tupconvert.h"
@@ -49,7 +49,6 @@ struct IeReducer
 	Oid			collation;		/* of the call */
 	char	   *search_path;	/* that names were looked up in */
 	Oid			user;			/* who looked them up */
-	IeFingerprint *fingerprint; /* NULL: nobody has asked for it */
 };
 
 #endif							/* IMMUTABLE_EVENTS_REDUCER_H */

@@ -1,9 +1,10 @@
 /*
  * replay.c: immutable.replay, the state of one stream.
  */
-#include "immutable_events.h"
+#include "snapshot.h"
 
 #include "executor/executor.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 
 /* A larger state is not kept: as text it might not fit into a value. */
@@ -85,6 +86,7 @@ ie_keep_reducer(IeReducer **kept, Oid function, Oid state_type, Oid collation,
 	IeReducer  *reducer = *kept;
 	MemoryContext context;
 
+	AcceptInvalidationMessages();	/* no lock may be left to take that would */
 	if (reducer != NULL && ie_reducer_is_current(reducer) &&
 		ie_reducer_same_names(reducer) &&
 		ie_reducer_function(reducer) == function)
@@ -200,7 +202,7 @@ keep(Progress *progress, const IeSnapshotKey *key, const IeReducer *reducer,
 {
 	if (!progress->whole ||
 		progress->last.version - progress->base < key->every ||
-		!ie_may_write_snapshot(key) || !ie_snapshot_key_holds(reducer) ||
+		!ie_may_write_snapshot() || !ie_snapshot_key_holds(reducer) ||
 		state->capacity > MAX_STATE)
 		return;
 	progress->last.state = ie_state_to_text(reducer, state);

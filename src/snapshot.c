@@ -6,7 +6,7 @@
  * log's events may have changed, makes what was kept before count no more. A
  * backend remembers the registry; a log without snapshots costs one look.
  */
-#include "immutable_events.h"
+#include "snapshot.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"

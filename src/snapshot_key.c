@@ -22,10 +22,34 @@
 #include "utils/regproc.h"
 #include "utils/resowner.h"
 
-static const IeFingerprint *try_fingerprint(IeReducer *reducer, List *upcasters);
-static void compute(IeReducer *reducer, List *upcasters);
+/* The fingerprint of a reducer, and when it was computed. */
+typedef struct Computed
+{
+	struct
+	{
+		Oid			function;
+		Oid			state_type;
+		Oid			collation;
+	}			key;
+	bool		valid;
+	bool		possible;		/* the reducer can have snapshots */
+	uint64		generation;		/* of the reducer: the state of the catalogs */
+	Oid			user;			/* of the reducer, too */
+	char	   *search_path;
+	List	   *upcasters;
+	IeFingerprint fingerprint;
+} Computed;
+
+static const IeFingerprint *get_fingerprint(const IeReducer *reducer,
+											List *upcasters);
+static Computed *lookup(const IeReducer *reducer);
+static void compute(Computed *computed, const IeReducer *reducer,
+					List *upcasters);
+static bool try_compute(const IeReducer *reducer, List *upcasters,
+						IeFingerprint *fingerprint);
 static bool has_temporary_objects(void);
-static text *hash_settings(const IeReducer *reducer, const IeState *initial);
+static text *hash_settings(const IeReducer *reducer, const IeState *initial,
+						   const IeFingerprint *fingerprint);
 static void append_value(StringInfo text, const char *value);
 static int	begin_style(void);
 
@@ -44,7 +68,7 @@ ie_upcasters(Oid log pg_attribute_unused())
  * there are none, or none that this caller may be shown.
  */
 bool
-ie_snapshot_key(IeReducer *reducer, const IeState *initial,
+ie_snapshot_key(const IeReducer *reducer, const IeState *initial,
 				const IeTarget *target, const text *stream, IeSnapshotKey *key)
 {
 	Oid			log = RelationGetRelid(target->log);
@@ -68,13 +92,13 @@ ie_snapshot_key(IeReducer *reducer, const IeState *initial,
 	key->refuted = false;
 	all = psprintf("%d %s", keeping->reducer_version, keeping->epoch);
 
-	fingerprint = try_fingerprint(reducer, ie_upcasters(log));
+	fingerprint = get_fingerprint(reducer, ie_upcasters(log));
 	if (fingerprint == NULL || !ie_snapshot_key_holds(reducer) ||
 		(fingerprint->impure && has_temporary_objects()))
 		return false;
 	all = psprintf("%s %s", fingerprint->digest, all);
 	key->fingerprint = cstring_to_text(ie_digest(all, strlen(all)));
-	key->settings = hash_settings(reducer, initial);
+	key->settings = hash_settings(reducer, initial, fingerprint);
 	return true;
 }
 
@@ -91,36 +115,93 @@ ie_snapshot_key_holds(const IeReducer *reducer)
  * without snapshots, as it would be if nobody had asked for them.
  */
 static const IeFingerprint *
-try_fingerprint(IeReducer *reducer, List *upcasters)
+get_fingerprint(const IeReducer *reducer, List *upcasters)
 {
-	if (reducer->fingerprint == NULL ||
-		!equal(reducer->fingerprint->upcasters, upcasters))
+	Computed   *computed = lookup(reducer);
+
+	if (!computed->valid || computed->generation != reducer->generation ||
+		computed->user != reducer->user ||
+		strcmp(computed->search_path, reducer->search_path) != 0 ||
+		!equal(computed->upcasters, upcasters))
 	{
 		if (IsInParallelMode())
 			return NULL;		/* no subtransactions: another time */
-		compute(reducer, upcasters);
+		compute(computed, reducer, upcasters);
 	}
-	return reducer->fingerprint->digest == NULL ? NULL : reducer->fingerprint;
+	return computed->possible ? &computed->fingerprint : NULL;
+}
+
+/* Where the fingerprint of a reducer is remembered, for all its calls. */
+static Computed *
+lookup(const IeReducer *reducer)
+{
+	static HTAB *table = NULL;
+	Computed   *computed;
+	Computed	key = {.key = {reducer->function, reducer->state_type, reducer->collation}};
+	bool		found;
+
+	if (table == NULL)
+	{
+		HASHCTL		ctl = {.keysize = sizeof(key.key), .entrysize = sizeof(Computed)};
+
+		ctl.hcxt = AllocSetContextCreate(CacheMemoryContext,
+										 "immutable_events fingerprints",
+										 ALLOCSET_SMALL_SIZES);
+		table = hash_create("immutable_events fingerprints", 16, &ctl,
+							HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	computed = hash_search(table, &key.key, HASH_ENTER, &found);
+	if (!found)
+		memset((char *) computed + sizeof(key.key), 0, sizeof(Computed) - sizeof(key.key));
+	return computed;
+}
+
+/* Compute a fingerprint, and remember it. */
+static void
+compute(Computed *computed, const IeReducer *reducer, List *upcasters)
+{
+	MemoryContext caller;
+	char	   *search_path;
+	List	   *used;
+
+	computed->valid = false;
+	computed->possible = try_compute(reducer, upcasters, &computed->fingerprint);
+	if (!ie_snapshot_key_holds(reducer))
+	{
+		computed->possible = false; /* now; it is not remembered */
+		return;
+	}
+	caller = MemoryContextSwitchTo(CacheMemoryContext);
+	search_path = pstrdup(reducer->search_path);
+	used = list_copy(upcasters);
+	MemoryContextSwitchTo(caller);
+	if (computed->search_path != NULL)
+		pfree(computed->search_path);
+	list_free(computed->upcasters);
+	computed->search_path = search_path;
+	computed->upcasters = used;
+	computed->generation = reducer->generation;
+	computed->user = reducer->user;
+	computed->valid = true;
 }
 
 /*
- * Compute the fingerprint, in a subtransaction: a body that makes no sense
- * must not let a replay fail that never gets to it.
+ * Compute it in a subtransaction: a body that makes no sense must not let a
+ * replay fail that never gets to it. False when there is none.
  */
-static void
-compute(IeReducer *reducer, List *upcasters)
+static bool
+try_compute(const IeReducer *reducer, List *upcasters, IeFingerprint *fingerprint)
 {
 	MemoryContext caller = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
+	volatile bool possible = true;
 
 	BeginInternalSubTransaction(NULL);
 	MemoryContextSwitchTo(caller);
 	PG_TRY();
 	{
-		(void) ie_reducer_fingerprint(reducer, upcasters);
+		*fingerprint = ie_reducer_fingerprint(reducer, upcasters);
 		ReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(caller);
-		CurrentResourceOwner = owner;
 	}
 	PG_CATCH();
 	{
@@ -134,13 +215,12 @@ compute(IeReducer *reducer, List *upcasters)
 		FlushErrorState();
 		FreeErrorData(error);
 		RollbackAndReleaseCurrentSubTransaction();
-		MemoryContextSwitchTo(GetMemoryChunkContext(reducer));
-		reducer->fingerprint = palloc0(sizeof(IeFingerprint));
-		reducer->fingerprint->upcasters = list_copy(upcasters);
-		MemoryContextSwitchTo(caller);
-		CurrentResourceOwner = owner;
+		possible = false;
 	}
 	PG_END_TRY();
+	MemoryContextSwitchTo(caller);
+	CurrentResourceOwner = owner;
+	return possible;
 }
 
 /*
@@ -160,7 +240,8 @@ has_temporary_objects(void)
 
 /* Hash what a reducer can see beside the stream's events. */
 static text *
-hash_settings(const IeReducer *reducer, const IeState *initial)
+hash_settings(const IeReducer *reducer, const IeState *initial,
+			  const IeFingerprint *fingerprint)
 {
 	static const char *const names[] = {
 		"DateStyle", "IntervalStyle", "TimeZone", "array_nulls",
@@ -170,7 +251,6 @@ hash_settings(const IeReducer *reducer, const IeState *initial)
 		"timezone_abbreviations", "transform_null_equals", "xmlbinary",
 		"xmloption"
 	};
-	const IeFingerprint *fingerprint = reducer->fingerprint;
 	StringInfoData all;
 	ListCell   *cell;
 	int			i;

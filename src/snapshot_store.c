@@ -14,7 +14,7 @@
  * subtransaction that was released into one of them: whatever takes the events
  * back takes the row with them.
  */
-#include "immutable_events.h"
+#include "snapshot.h"
 
 #include "access/genam.h"
 #include "access/relation.h"
@@ -22,7 +22,6 @@
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
-#include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_type.h"
 #include "compat.h"
@@ -61,7 +60,8 @@ typedef struct Store
 	Relation	index;
 } Store;
 
-static bool open_store(Store *store, Oid relid, LOCKMODE lockmode);
+static bool open_store(Store *store, Oid relid, LOCKMODE lockmode,
+					   AclMode needed);
 static bool lock_indexes(Relation table, LOCKMODE lockmode);
 static bool is_as_made(Relation table);
 static Oid	find_index(Relation table);
@@ -95,8 +95,7 @@ ie_read_snapshot(const IeSnapshotKey *key, int64 upto_version,
 	bool		isnull;
 	bool		found = false;
 
-	if (pg_class_aclcheck(key->storage, GetUserId(), ACL_SELECT) != ACLCHECK_OK ||
-		!open_store(&store, key->storage, AccessShareLock))
+	if (!open_store(&store, key->storage, AccessShareLock, ACL_SELECT))
 		return false;
 	slot = table_slot_create(store.table, NULL);
 	scan = begin_scan(&store, key, IE_FIRST_VERSION, upto_version, GetActiveSnapshot());
@@ -130,17 +129,14 @@ fill_snapshot(IeSnapshot *snapshot, TupleTableSlot *slot)
 }
 
 /*
- * May this caller write a snapshot, here and now? A serializable transaction
- * does not: others would be told of conflicts that are none.
+ * May a snapshot be written, here and now? By a serializable transaction it is
+ * not: others would be told of conflicts that are none.
  */
 bool
-ie_may_write_snapshot(const IeSnapshotKey *key)
+ie_may_write_snapshot(void)
 {
-	const AclMode needed = ACL_SELECT | ACL_INSERT | ACL_DELETE;
-
 	return !XactReadOnly && !RecoveryInProgress() && !IsInParallelMode() &&
-		!IsolationIsSerializable() &&
-		pg_class_aclmask(key->storage, GetUserId(), needed, ACLMASK_ALL) == needed;
+		!IsolationIsSerializable();
 }
 
 /* Write a snapshot, and delete those that it replaces; or let it be. */
@@ -149,7 +145,8 @@ ie_write_snapshot(const IeSnapshotKey *key, const IeSnapshot *snapshot)
 {
 	Store		store;
 
-	if (!open_store(&store, key->storage, RowExclusiveLock))
+	if (!open_store(&store, key->storage, RowExclusiveLock,
+					ACL_SELECT | ACL_INSERT | ACL_DELETE))
 		return;
 	if (lock_toast(store.table->rd_rel->reltoastrelid, RowExclusiveLock) &&
 		(key->refuted || !is_there(&store, key, snapshot->version)))
@@ -161,11 +158,12 @@ ie_write_snapshot(const IeSnapshotKey *key, const IeSnapshot *snapshot)
 }
 
 /*
- * Lock and open the table with its indexes, if that can be done at once and it
- * is still as it was made. The locks stay to the end of the transaction.
+ * Lock and open the table with its indexes, if that can be done at once, the
+ * caller has the privileges, and it is still as it was made. The locks stay to
+ * the end of the transaction.
  */
 static bool
-open_store(Store *store, Oid relid, LOCKMODE lockmode)
+open_store(Store *store, Oid relid, LOCKMODE lockmode, AclMode needed)
 {
 	Oid			index;
 
@@ -174,7 +172,8 @@ open_store(Store *store, Oid relid, LOCKMODE lockmode)
 	store->table = try_relation_open(relid, NoLock);
 	if (store->table == NULL)
 		return false;
-	if (lock_indexes(store->table, lockmode) && is_as_made(store->table) &&
+	if (pg_class_aclmask(relid, GetUserId(), needed, ACLMASK_ALL) == needed &&
+		lock_indexes(store->table, lockmode) && is_as_made(store->table) &&
 		OidIsValid(index = find_index(store->table)))
 	{
 		store->index = index_open(index, NoLock);
