@@ -35,7 +35,7 @@ RETURNS void
 LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'ie_enable_snapshots';
 COMMENT ON FUNCTION immutable.enable_snapshots(regclass, regproc, integer, integer) IS
-'let replay keep the state of a stream after every so many events, in <log>_snapshots; called again, change that; reducer_version: raise it when something changes that a function in another language than SQL calls (22004, 22023, 25006, 42501, 42804, 42809, 42883, 42P07)';
+'let replay keep the state of a stream after every so many events, in <log>_snapshots; called again, change that; reducer_version: raise it when something changes that a function in another language than SQL calls (22004, 22023, 25006, 42501, 42622, 42804, 42809, 42883, 42P07, 55000)';
 
 CREATE FUNCTION immutable.disable_snapshots(log regclass, reducer regproc) RETURNS void
 LANGUAGE C VOLATILE PARALLEL UNSAFE

@@ -71,6 +71,15 @@ ie_enable_snapshots(PG_FUNCTION_ARGS)
 				 errhint("It is the number of events from one snapshot of a stream to the next.")));
 	target = open_log(fcinfo);
 	PreventCommandIfReadOnly("immutable.enable_snapshots()");
+	if (target.root->problem != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("log \"%s\" is unfit for snapshots",
+						RelationGetRelationName(target.log)),
+				 errdetail("In \"%s\", %s.",
+						   RelationGetRelationName(target.log), target.root->problem),
+				 errhint("%s", target.root->remedy),
+				 errtable(target.log)));
 	check_reducer(RelationGetRelid(target.log), PG_GETARG_OID(1));
 	storage = storage_of(target.log);
 	if (!OidIsValid(storage))

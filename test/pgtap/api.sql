@@ -27,8 +27,10 @@ SELECT results_eq(
 	('create_consumer', 'consumer text, log regclass, types text[] DEFAULT NULL::text[], stream_prefix text DEFAULT NULL::text, '
 		|| 'after_position bigint DEFAULT NULL::bigint, shards integer DEFAULT 1, max_deliveries integer DEFAULT 5', 'void'),
 	('create_log', 'name text, partitions integer DEFAULT 0, unique_ids boolean DEFAULT true', 'regclass'),
+	('disable_snapshots', 'log regclass, reducer regproc', 'void'),
 	('drop_consumer', 'consumer text', 'void'),
 	('drop_log', 'log regclass, force boolean DEFAULT false', 'void'),
+	('enable_snapshots', 'log regclass, reducer regproc, every integer DEFAULT 100, reducer_version integer DEFAULT 1', 'void'),
 	('fold', 'initial anyelement, reducer regproc, VARIADIC items "any"', 'anyelement'),
 	('guard_report', 'target regclass DEFAULT NULL::regclass', 'TABLE(relation regclass, hole text, state text, detail text)'),
 	('horizon', 'log regclass', 'TABLE(last_position bigint, safe_position bigint, holder_pid integer, holder_gid text, '
@@ -65,8 +67,10 @@ SELECT results_eq(
 	('check_log', 'f', 'v', false, 'u', 'plpgsql'),
 	('create_consumer', 'f', 'v', false, 'u', 'c'),
 	('create_log', 'f', 'v', false, 'u', 'sql'),
+	('disable_snapshots', 'f', 'v', false, 'u', 'c'),
 	('drop_consumer', 'f', 'v', false, 'u', 'c'),
 	('drop_log', 'f', 'v', false, 'u', 'c'),
+	('enable_snapshots', 'f', 'v', false, 'u', 'c'),
 	('fold', 'a', 'i', false, 'u', 'internal'),
 	('guard_report', 'f', 's', false, 'r', 'sql'),
 	('horizon', 'f', 'v', false, 'u', 'sql'),
@@ -97,7 +101,7 @@ SELECT is_empty(
 -- privileges
 SELECT set_eq(
 	$$SELECT name FROM api WHERE NOT public$$,
-	ARRAY['_guard', '_guard_ddl_start', '_guard_ddl_end', '_guard_rewrite', 'unprotect', 'drop_log'],
+	ARRAY['_guard', '_guard_ddl_start', '_guard_ddl_end', '_guard_rewrite', '_registry_changed', 'unprotect', 'drop_log'],
 	'PUBLIC may execute all but the trigger functions, unprotect and drop_log');
 SELECT ok(has_schema_privilege('public', 'immutable', 'USAGE') AND NOT has_schema_privilege('public', 'immutable', 'CREATE'),
 	'PUBLIC may use the schema and make nothing in it');
@@ -108,7 +112,7 @@ SELECT results_eq(
 		AND has_table_privilege('public', c.oid, p)
 	GROUP BY c.relname ORDER BY c.relname::text COLLATE "C"$$,
 	$$VALUES ('consumer_status', 'SELECT'), ('guard_changes', 'SELECT'), ('logs', 'SELECT'), ('parked', 'SELECT'),
-	('protected_tables', 'SELECT'), ('safe_positions', 'SELECT')$$,
+	('protected_tables', 'SELECT'), ('safe_positions', 'SELECT'), ('snapshots', 'SELECT')$$,
 	'PUBLIC may read what is not of consumers, and write nothing');
 
 -- safety of what runs with other rights, or with a search_path of somebody's
@@ -162,7 +166,7 @@ SELECT results_eq(
 SELECT results_eq(
 	$$SELECT c.relname::text COLLATE "default", e.extcondition[array_position(e.extconfig, c.oid)] COLLATE "default" FROM pg_class c, pg_extension e
 	WHERE e.extname = 'immutable_events' AND c.relnamespace = 'immutable'::regnamespace AND c.relkind = 'r' ORDER BY c.relname::text COLLATE "C"$$,
-	$$VALUES ('consumer_shards', ''), ('consumer_streams', ''), ('consumers', ''), ('guard_changes', ''), ('safe_positions', '')$$,
+	$$VALUES ('consumer_shards', ''), ('consumer_streams', ''), ('consumers', ''), ('guard_changes', ''), ('safe_positions', ''), ('snapshots', '')$$,
 	'a dump carries every registry');
 
 SELECT * FROM finish();

@@ -15,6 +15,7 @@ DO $$ BEGIN
 	CREATE TABLE tap_nulls.bare (n integer);
 	CREATE TABLE tap_nulls.audit (n integer);
 	PERFORM immutable.protect('tap_nulls.audit');
+	PERFORM immutable.enable_snapshots('tap_nulls.ledger', 'tap_nulls.counts');
 	-- consumers in every condition
 	PERFORM immutable.create_consumer(c, 'tap_nulls.ledger', after_position => 0, max_deliveries => 1) FROM unnest('{free,held,leased,parked}'::text[]) c;
 	PERFORM immutable.poll('held'), immutable.poll('leased', lease => '1 hour'), immutable.poll('parked');
@@ -35,6 +36,9 @@ INSERT INTO good VALUES
 	('create_consumer', 'consumer', $$'new'$$), ('create_consumer', 'log', $$'tap_nulls.ledger'$$), ('create_consumer', 'types', $$'{t}'$$),
 	('create_consumer', 'stream_prefix', $$'s'$$), ('create_consumer', 'after_position', '0'), ('create_consumer', 'shards', '2'),
 	('create_consumer', 'max_deliveries', '1'),
+	('disable_snapshots', 'log', $$'tap_nulls.ledger'$$), ('disable_snapshots', 'reducer', $$'tap_nulls.counts'$$),
+	('enable_snapshots', 'log', $$'tap_nulls.ledger'$$), ('enable_snapshots', 'reducer', $$'tap_nulls.counts'$$), ('enable_snapshots', 'every', '10'),
+	('enable_snapshots', 'reducer_version', '1'),
 	('drop_consumer', 'consumer', $$'free'$$), ('horizon', 'log', $$'tap_nulls.ledger'$$),
 	('json_patch', 'state', $$'{}'$$), ('json_patch', 'event', $$ROW(NULL, NULL, NULL, NULL, NULL, NULL, NULL, '{"patch": []}', NULL)::immutable.event$$),
 	('merge_patch', 'state', $$'{}'$$), ('merge_patch', 'event', $$ROW(NULL, NULL, NULL, NULL, NULL, NULL, NULL, '{"patch": []}', NULL)::immutable.event$$),

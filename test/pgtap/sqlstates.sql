@@ -4,7 +4,7 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS immutable_events;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(120);
+SELECT plan(126);
 
 -- what plan() made is used by every role below
 DO $$ BEGIN
@@ -95,6 +95,10 @@ SELECT throws_ok($$SELECT immutable.poll('tap', lease => '0')$$, '22023', $$leas
 SELECT throws_ok($$SELECT immutable.poll('tap', shard => 1)$$, '22023', $$shard must be between 0 and 0$$, 'shard');
 SELECT throws_ok($$SELECT immutable.unpark('tap', 's')$$, '22023', $$stream "s" is not parked for consumer "tap"$$, 'unpark');
 
+SELECT throws_ok($$SELECT immutable.enable_snapshots('tap_data.ledger', 'tap_data.counts', 0)$$, '22023', 'every must be 1 or more', 'every');
+SELECT throws_ok($$SELECT immutable.enable_snapshots('tap_data.ledger', 'tap_data.careless')$$, '22023',
+	'function tap_data.careless(bigint,immutable.event) cannot be a reducer', 'snapshots of a VOLATILE reducer');
+
 -- 22004: NULL where none is allowed
 SELECT throws_ok($$SELECT immutable.append_json('tap_data.ledger', 's', '[{}]')$$, '22004', 'type of event 1 must not be NULL', 'an event without a type');
 SELECT throws_ok($$SELECT immutable.append_batch('tap_data.ledger', 's', '{NULL}')$$, '22004', 'event 1 must not be NULL', 'an event that is NULL');
@@ -114,6 +118,9 @@ SELECT immutable.create_consumer('idle', 'tap_data.ledger') \gset idle_
 SELECT throws_ok(format('SELECT immutable.%s', call), '55000', 'nothing is held of consumer "idle"', call)
 FROM unnest(ARRAY[$$ack('idle', 1)$$, $$nack('idle', 1, 'error')$$, $$renew('idle', '1 s')$$]) call;
 
+SELECT throws_ok($$SELECT immutable.disable_snapshots('tap_data.ledger', 'tap_data.counts')$$, '42704',
+	'log "ledger" has no snapshots of reducer tap_data.counts(bigint,immutable.event)', 'disable_snapshots of what is not enabled');
+
 -- 42804: a reducer of other types
 SELECT throws_ok('SELECT immutable.replay(''tap_data.ledger'', ''s'', 0, ''tap_data.counts'')', '42804',
 	'function tap_data.counts(bigint,immutable.event) cannot be the reducer here', 'a reducer of another state');
@@ -129,6 +136,7 @@ SELECT throws_ok($$SELECT immutable.persist_safe_position('tap_data.wide_p0')$$,
 SELECT throws_ok($$SELECT immutable.horizon('tap_data.audit')$$, '42809', $$"audit" is not a log$$, 'horizon');
 SELECT throws_ok($$SELECT immutable.sync_position('tap_data.audit')$$, '42809', $$"audit" is not a log$$, 'sync_position');
 SELECT throws_ok($$SELECT immutable.create_consumer('x', 'tap_data.audit')$$, '42809', $$"audit" is not a log$$, 'create_consumer');
+SELECT throws_ok($$SELECT immutable.enable_snapshots('tap_data.audit', 'tap_data.counts')$$, '42809', $$"audit" is not a log$$, 'enable_snapshots');
 SELECT throws_ok('SELECT immutable.stream_version(''tap_data.wide_p0'', ''s'')', '42809', '"wide_p0" is not a log', 'read a leaf');
 SELECT throws_ok('SELECT immutable.replay(''tap_data.seen'', ''s'', 0::bigint, ''tap_data.counts'')', '42809', '"seen" is not a log', 'replay a view');
 SELECT throws_ok('SELECT immutable.protect(''tap_data.seen'')', '42809', 'cannot protect "seen"', 'protect a view');
@@ -149,6 +157,8 @@ SELECT throws_ok($$SELECT immutable.horizon('tap_data.ledger')$$, '42501', $$per
 SELECT throws_ok($$SELECT immutable.check_log('tap_data.ledger')$$, '42501', $$permission denied for table ledger$$, 'check_log without SELECT');
 SELECT throws_ok($$SELECT immutable.sync_position('tap_data.ledger')$$, '42501', $$must be owner of table ledger$$, 'sync_position of the log of another');
 SELECT throws_ok($$SELECT immutable.create_consumer('x', 'tap_data.ledger')$$, '42501', $$permission denied for table ledger$$, 'create_consumer without SELECT');
+SELECT throws_ok($$SELECT immutable.enable_snapshots('tap_data.ledger', 'tap_data.counts')$$, '42501', $$must be owner of table ledger$$, 'enable_snapshots on the log of another');
+SELECT throws_ok($$SELECT immutable.disable_snapshots('tap_data.ledger', 'tap_data.counts')$$, '42501', $$must be owner of table ledger$$, 'disable_snapshots on the log of another');
 SELECT throws_ok($$SELECT immutable.poll('tap')$$, '42501', $$permission denied for consumer of role "tap_owner"$$, 'poll of another role');
 SELECT throws_ok($$SELECT immutable.ack('tap', 1)$$, '42501', $$permission denied for consumer of role "tap_owner"$$, 'ack of another role');
 SELECT throws_ok($$SELECT immutable.nack('tap', 1, 'error')$$, '42501', $$permission denied for consumer of role "tap_owner"$$, 'nack of another role');

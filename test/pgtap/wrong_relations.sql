@@ -68,6 +68,8 @@ FROM relation r, (VALUES
 	($$SELECT immutable.horizon(%s)$$),
 	($$SELECT immutable.sync_position(%s)$$),
 	($$SELECT immutable.create_consumer('tap', %s)$$),
+	($$SELECT immutable.enable_snapshots(%s, 'counts')$$),
+	($$SELECT immutable.disable_snapshots(%s, 'counts')$$),
 	($$SELECT immutable.stream_version(%s, 's')$$),
 	($$SELECT immutable.read_stream(%s, 's')$$),
 	($$SELECT immutable.replay(%s, 's', 0::bigint, 'counts')$$),
@@ -97,6 +99,7 @@ SELECT is_empty(
 		($q$SELECT immutable.horizon('%s')$q$),
 		($q$SELECT immutable.sync_position('%s')$q$),
 		($q$SELECT immutable.create_consumer('tap', '%s')$q$),
+		($q$SELECT immutable.enable_snapshots('%s', 'counts')$q$),
 		($q$SELECT immutable.stream_version('%s', 's')$q$),
 		($q$SELECT immutable.read_stream('%s', 's')$q$),
 		($q$SELECT immutable.replay('%s', 's', 0::bigint, 'counts')$q$)) c(f)

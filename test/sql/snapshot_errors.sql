@@ -37,6 +37,11 @@ SELECT immutable.disable_snapshots('ledger', 0);
 SELECT immutable.disable_snapshots('pg_class', 'total');
 \echo :SQLSTATE
 
+CREATE TABLE typed OF immutable.event;
+SELECT immutable.enable_snapshots('typed', 'total');
+\echo :SQLSTATE
+DROP TABLE typed;
+
 -- functions that are no reducers of events
 SELECT immutable.enable_snapshots('ledger', 'int8pl');
 \echo :SQLSTATE
