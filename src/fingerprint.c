@@ -20,6 +20,7 @@
 #include "compat.h"
 #include "miscadmin.h"
 #include "nodes/nodeFuncs.h"
+#include "optimizer/optimizer.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/regproc.h"
@@ -154,7 +155,7 @@ walk(Node *node, void *context)
 	return expression_tree_walker(node, walk, context);
 }
 
-/* Refuse a body that does anything but compute. */
+/* Refuse a body that does anything but compute, and note what it depends on. */
 static void
 check_query(IeDefinition *definition, const Query *query)
 {
@@ -167,6 +168,12 @@ check_query(IeDefinition *definition, const Query *query)
 			ie_refuse_snapshots(definition,
 								psprintf("It, or a function that it calls, reads \"%s\".",
 										 get_rel_name(lfirst_node(RangeTblEntry, cell)->relid)));
+	/* what the planner takes for mutable, for whatever reason */
+	if (contain_mutable_functions((Node *) query))
+	{
+		definition->impure = true;
+		definition->unpinned = true;
+	}
 }
 
 /* Note the type and the collations of an expression. */
@@ -342,7 +349,7 @@ void
 ie_note_collation(IeDefinition *definition, Oid collation)
 {
 	if (!OidIsValid(collation) || collation == DEFAULT_COLLATION_OID ||
-		collation == C_COLLATION_OID || collation == POSIX_COLLATION_OID)
+		collation == C_COLLATION_OID)
 		return;
 	definition->collations = list_append_unique_oid(definition->collations, collation);
 }
