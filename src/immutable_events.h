@@ -207,7 +207,6 @@ extern void ie_adopt_parts(Oid parent);
 
 extern Oid	ie_protected_user(Oid type);
 extern void ie_check_type_change(Oid type);
-
 extern List *ie_family(Oid relid, bool inherit);
 
 /* guard_alter.c: which forms of ALTER TABLE a protected table allows */

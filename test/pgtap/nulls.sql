@@ -22,6 +22,7 @@ DO $$ BEGIN
 	CREATE TABLE tap_nulls.bare (n integer);
 	CREATE TABLE tap_nulls.audit (n integer);
 	PERFORM immutable.protect('tap_nulls.audit');
+	PERFORM immutable.enable_snapshots('tap_nulls.ledger', 'tap_nulls.counts');
 	-- consumers in every condition
 	PERFORM immutable.create_consumer(c, 'tap_nulls.ledger', after_position => 0, max_deliveries => 1) FROM unnest('{free,held,leased,parked}'::text[]) c;
 	PERFORM immutable.poll('held'), immutable.poll('leased', lease => '1 hour'), immutable.poll('parked');
@@ -49,6 +50,9 @@ INSERT INTO good VALUES
 	('enable_commands', 'log', $$'tap_nulls.ledger'$$),
 	('handle', 'log', $$'tap_nulls.orders'$$), ('handle', 'stream', $$'s'$$), ('handle', 'command', $$'{}'$$), ('handle', 'initial', '0::bigint'),
 	('handle', 'decide', $$'tap_nulls.decides'$$), ('handle', 'evolve', $$'tap_nulls.counts'$$), ('handle', 'command_id', 'gen_random_uuid()'),
+	('disable_snapshots', 'log', $$'tap_nulls.ledger'$$), ('disable_snapshots', 'reducer', $$'tap_nulls.counts'$$),
+	('enable_snapshots', 'log', $$'tap_nulls.ledger'$$), ('enable_snapshots', 'reducer', $$'tap_nulls.counts'$$), ('enable_snapshots', 'every', '10'),
+	('enable_snapshots', 'reducer_version', '1'),
 	('drop_consumer', 'consumer', $$'free'$$), ('horizon', 'log', $$'tap_nulls.ledger'$$),
 	('json_patch', 'state', $$'{}'$$), ('json_patch', 'event', $$ROW(NULL, NULL, NULL, NULL, NULL, NULL, NULL, '{"patch": []}', NULL)::immutable.event$$),
 	('merge_patch', 'state', $$'{}'$$), ('merge_patch', 'event', $$ROW(NULL, NULL, NULL, NULL, NULL, NULL, NULL, '{"patch": []}', NULL)::immutable.event$$),
@@ -65,6 +69,7 @@ INSERT INTO good VALUES
 	('_shard', 'stream', $$'s'$$), ('_shard', 'shards', '2'),
 	('create_log', 'name', $$'tap_nulls.new'$$), ('create_log', 'partitions', '2'), ('create_log', 'unique_ids', 'true'),
 	('drop_log', 'log', $$'tap_nulls.ledger'$$), ('drop_log', 'force', 'true'),
+	('explain_reducer', 'reducer', $$'int8pl'$$),
 	('fold', 'initial', '0::bigint'), ('fold', 'reducer', $$'int8pl'$$), ('fold', 'items', '1::bigint'),
 	('guard_report', 'target', $$'tap_nulls.audit'$$),
 	('protect', 'target', $$'tap_nulls.bare'$$),

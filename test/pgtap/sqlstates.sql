@@ -4,7 +4,7 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS immutable_events;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(168);
+SELECT plan(174);
 
 -- what plan() made is used by every role below
 DO $$ BEGIN
@@ -117,6 +117,10 @@ SELECT throws_ok($$SELECT immutable.poll('tap', lease => '0')$$, '22023', $$leas
 SELECT throws_ok($$SELECT immutable.poll('tap', shard => 1)$$, '22023', $$shard must be between 0 and 0$$, 'shard');
 SELECT throws_ok($$SELECT immutable.unpark('tap', 's')$$, '22023', $$stream "s" is not parked for consumer "tap"$$, 'unpark');
 
+SELECT throws_ok($$SELECT immutable.enable_snapshots('tap_data.ledger', 'tap_data.counts', 0)$$, '22023', 'every must be 1 or more', 'every');
+SELECT throws_ok($$SELECT immutable.enable_snapshots('tap_data.ledger', 'tap_data.careless')$$, '22023',
+	'function tap_data.careless(bigint,immutable.event) cannot be a reducer', 'snapshots of a VOLATILE reducer');
+
 -- 22004: NULL where none is allowed
 SELECT throws_ok($$SELECT immutable.append_json('tap_data.ledger', 's', '[{}]')$$, '22004', 'type of event 1 must not be NULL', 'an event without a type');
 SELECT throws_ok($$SELECT immutable.append_batch('tap_data.ledger', 's', '{NULL}')$$, '22004', 'event 1 must not be NULL', 'an event that is NULL');
@@ -177,6 +181,8 @@ ALTER FUNCTION tap_data.newer RENAME TO newest;
 SELECT throws_ok($$SELECT immutable.upcast('tap_data.ledger', ROW(NULL, NULL, NULL, NULL, 2, NULL, 'old', NULL, NULL))$$,
 	'42883', 'upcaster tap_data.newer(immutable.event) does not exist', 'an upcaster that was renamed');
 ALTER FUNCTION tap_data.newest RENAME TO newer;
+SELECT throws_ok($$SELECT immutable.disable_snapshots('tap_data.ledger', 'tap_data.counts')$$, '42704',
+	'log "ledger" has no snapshots of reducer tap_data.counts(bigint,immutable.event)', 'disable_snapshots of what is not enabled');
 
 -- 42804: a reducer of other types
 SELECT throws_ok('SELECT immutable.replay_all(''tap_data.ledger'', 0, ''tap_data.counts'')', '42804',
@@ -198,6 +204,7 @@ SELECT throws_ok($$SELECT immutable.create_consumer('x', 'tap_data.audit')$$, '4
 SELECT throws_ok($$SELECT immutable.add_upcaster('tap_data.audit', 't', 1, 'tap_data.newer')$$, '42809', $$"audit" is not a log$$, 'add_upcaster');
 SELECT throws_ok($$SELECT immutable.drop_upcaster('tap_data.audit', 't', 1)$$, '42809', $$"audit" is not a log$$, 'drop_upcaster');
 SELECT throws_ok($$SELECT immutable.upcast('tap_data.wide_p0', NULL)$$, '42809', $$"wide_p0" is not a log$$, 'upcast');
+SELECT throws_ok($$SELECT immutable.enable_snapshots('tap_data.audit', 'tap_data.counts')$$, '42809', $$"audit" is not a log$$, 'enable_snapshots');
 SELECT throws_ok('SELECT immutable.stream_version(''tap_data.wide_p0'', ''s'')', '42809', '"wide_p0" is not a log', 'read a leaf');
 SELECT throws_ok('SELECT immutable.replay(''tap_data.seen'', ''s'', 0::bigint, ''tap_data.counts'')', '42809', '"seen" is not a log', 'replay a view');
 SELECT throws_ok('SELECT immutable.replay_all(''tap_data.seen'', 0::bigint, ''tap_data.counts'')', '42809', '"seen" is not a log', 'replay_all of a view');
@@ -223,6 +230,8 @@ SELECT throws_ok($$SELECT immutable.sync_position('tap_data.ledger')$$, '42501',
 SELECT throws_ok($$SELECT immutable.add_upcaster('tap_data.ledger', 't', 1, 'tap_data.newer')$$, '42501', $$must be owner of table ledger$$, 'add_upcaster to the log of another');
 SELECT throws_ok($$SELECT immutable.drop_upcaster('tap_data.ledger', 'old', 2)$$, '42501', $$must be owner of table ledger$$, 'drop_upcaster of the log of another');
 SELECT throws_ok($$SELECT immutable.create_consumer('x', 'tap_data.ledger')$$, '42501', $$permission denied for table ledger$$, 'create_consumer without SELECT');
+SELECT throws_ok($$SELECT immutable.enable_snapshots('tap_data.ledger', 'tap_data.counts')$$, '42501', $$must be owner of table ledger$$, 'enable_snapshots on the log of another');
+SELECT throws_ok($$SELECT immutable.disable_snapshots('tap_data.ledger', 'tap_data.counts')$$, '42501', $$must be owner of table ledger$$, 'disable_snapshots on the log of another');
 SELECT throws_ok($$SELECT immutable.poll('tap')$$, '42501', $$permission denied for consumer of role "tap_owner"$$, 'poll of another role');
 SELECT throws_ok($$SELECT immutable.ack('tap', 1)$$, '42501', $$permission denied for consumer of role "tap_owner"$$, 'ack of another role');
 SELECT throws_ok($$SELECT immutable.nack('tap', 1, 'error')$$, '42501', $$permission denied for consumer of role "tap_owner"$$, 'nack of another role');
