@@ -12,6 +12,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_proc.h"
 #include "executor/executor.h"
+#include "executor/functions.h"
 #include "miscadmin.h"
 #include "parser/parse_relation.h"
 #include "storage/lock.h"
@@ -223,6 +224,31 @@ ie_close_index(Relation index, IndexInfo *info pg_attribute_unused())
 	index_insert_cleanup(index, info);
 #endif
 	index_close(index, NoLock);
+}
+
+/* Run a query on for so many rows. */
+static inline void
+ie_executor_run(QueryDesc *query, uint64 count)
+{
+#if PG_VERSION_NUM >= 180000
+	ExecutorRun(query, ForwardScanDirection, count);
+#else
+	ExecutorRun(query, ForwardScanDirection, count, false);
+#endif
+}
+
+/* The server's major version, for what must not outlive it. */
+#define IE_SERVER PG_MAJORVERSION
+
+/* Cast what the last query of a SQL function returns to what it declares. */
+static inline void
+ie_coerce_sql_result(List *queries, Oid type, TupleDesc columns)
+{
+#if PG_VERSION_NUM >= 180000
+	(void) check_sql_fn_retval(queries, type, columns, PROKIND_FUNCTION, false);
+#else
+	(void) check_sql_fn_retval(queries, type, columns, false, NULL);
+#endif
 }
 
 /* Begin an index scan that returns heap rows. */

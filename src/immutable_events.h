@@ -208,7 +208,6 @@ extern void ie_adopt_parts(Oid parent);
 
 extern Oid	ie_protected_user(Oid type);
 extern void ie_check_type_change(Oid type);
-
 extern List *ie_family(Oid relid, bool inherit);
 
 /* guard_alter.c: which forms of ALTER TABLE a protected table allows */
@@ -282,6 +281,7 @@ extern IeTarget ie_open_log(Oid relid, const text *stream, LOCKMODE lockmode);
 extern IeTarget ie_open_whole_log(Oid relid, LOCKMODE lockmode);
 extern bool ie_is_btree_on(Relation index, int column);
 extern Oid	ie_position_index(Relation rel, bool missing_ok);
+extern Oid	ie_version_index(Relation log, Relation rel);
 extern uint64 ie_log_changes(void);
 extern void ie_close_log(IeTarget *target);
 extern bool ie_row_security(Relation log);

@@ -30,8 +30,16 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
+/* What is being inlined, for errors. */
+typedef struct Inlining
+{
+	const char *name;			/* of the function */
+	const char *source;			/* of the body, when it is parsed */
+} Inlining;
+
 static const char *label_problem(HeapTuple proc, const FuncExpr *call);
-static Query *parse_body(HeapTuple proc, const FuncExpr *call);
+static Query *parse_body(HeapTuple proc, const FuncExpr *call,
+						 Inlining *inlining);
 static const char *body_problem(const Query *body);
 static Expr *result_of(const Query *body, Oid type);
 static Expr *row_of(List *columns, Oid type);
@@ -48,8 +56,9 @@ ie_inline(FuncExpr *call, const char **problem)
 {
 	HeapTuple	proc = SearchSysCache1(PROCOID,
 									   ObjectIdGetDatum(call->funcid));
+	Inlining	inlining = {.name = format_procedure(call->funcid)};
 	ErrorContextCallback callback = {.callback = add_context,
-	.arg = &call->funcid, .previous = error_context_stack};
+	.arg = &inlining, .previous = error_context_stack};
 	Query	   *body = NULL;
 	Expr	   *result = NULL;
 
@@ -61,7 +70,7 @@ ie_inline(FuncExpr *call, const char **problem)
 	*problem = label_problem(proc, call);
 	if (*problem == NULL)
 	{
-		body = parse_body(proc, call);
+		body = parse_body(proc, call, &inlining);
 		*problem = body == NULL ? "Its body is not one SELECT." : body_problem(body);
 	}
 	if (*problem == NULL)
@@ -105,7 +114,7 @@ label_problem(HeapTuple tuple, const FuncExpr *call)
 
 /* The body, analysed; NULL when it is not one statement. */
 static Query *
-parse_body(HeapTuple proc, const FuncExpr *call)
+parse_body(HeapTuple proc, const FuncExpr *call, Inlining *inlining)
 {
 	bool		isnull;
 	Datum		body = SysCacheGetAttr(PROCOID, proc, Anum_pg_proc_prosqlbody,
@@ -124,11 +133,12 @@ parse_body(HeapTuple proc, const FuncExpr *call)
 		return list_length(statements) == 1 ? linitial(statements) : NULL;
 	}
 	body = SysCacheGetAttr(PROCOID, proc, Anum_pg_proc_prosrc, &isnull);
-	statements = pg_parse_query(TextDatumGetCString(body));
+	inlining->source = TextDatumGetCString(body);
+	statements = pg_parse_query(inlining->source);
 	if (list_length(statements) != 1)
 		return NULL;
 	state = make_parsestate(NULL);
-	state->p_sourcetext = TextDatumGetCString(body);
+	state->p_sourcetext = inlining->source;
 	sql_fn_parser_setup(state, prepare_sql_fn_parse_info(proc, (Node *) call,
 														 call->inputcollid));
 	query = transformTopLevelStmt(state, linitial(statements));
@@ -237,9 +247,18 @@ substitute(Node *node, void *args)
 	return expression_tree_mutator(node, substitute, args);
 }
 
-/* Say of which function an error is. */
+/* Say of which function an error is, and where in its body. */
 static void
 add_context(void *arg)
 {
-	errcontext("inlining reducer %s", format_procedure(*(Oid *) arg));
+	const Inlining *inlining = arg;
+	int			position = geterrposition();
+
+	if (position > 0 && inlining->source != NULL)
+	{
+		errposition(0);
+		internalerrposition(position);
+		internalerrquery(inlining->source);
+	}
+	errcontext("inlining reducer %s", inlining->name);
 }

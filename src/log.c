@@ -340,6 +340,24 @@ leaf_of_stream(Relation rel, const text *stream)
 	return parts->oids[index];
 }
 
+/* The index on (stream, version) of a log, or of a leaf of it. */
+Oid
+ie_version_index(Relation log, Relation rel)
+{
+	const IeLog *facts = lookup(rel);
+
+	if (!OidIsValid(facts->version_index))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("log \"%s\" cannot be read by stream",
+						RelationGetRelationName(log)),
+				 errdetail("In \"%s\", %s.", RelationGetRelationName(rel),
+						   facts->problem != NULL ? facts->problem
+						   : "there is no index, it is no plain table"),
+				 errtable(log)));
+	return facts->version_index;
+}
+
 /* The index on position of a log or leaf; create_log makes one. */
 Oid
 ie_position_index(Relation rel, bool missing_ok)

@@ -5,7 +5,7 @@
  * so each leaf has guards of its own; the same holds for a table with
  * inheritance children. Nothing is changed before every member was checked.
  */
-#include "immutable_events.h"
+#include "snapshot.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
@@ -283,6 +283,7 @@ ie_drop_log(PG_FUNCTION_ARGS)
 	drop_beside(ie_side_table("command_tables", PG_GETARG_OID(0)));
 	ie_execute(psprintf("DROP TABLE %s", name));
 	ie_forget_log(PG_GETARG_OID(0));
+	ie_drop_snapshots(PG_GETARG_OID(0));
 	PG_RETURN_VOID();
 }
 
@@ -315,7 +316,10 @@ disarm(Oid target, bool force, const char *action)
 	foreach(cell, family)
 		changed |= disarm_member(lfirst_oid(cell));
 	if (changed)
+	{
 		record(target, action);
+		ie_void_snapshots(target);
+	}
 	return changed;
 }
 

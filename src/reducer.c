@@ -9,7 +9,7 @@
  */
 #include "reducer.h"
 
-#include "catalog/pg_language.h"
+#include "catalog/namespace.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
@@ -59,7 +59,11 @@ ie_reducer_compile(Oid function, Oid state_type, int nitems,
 	reducer->first_item_starts = nitems == 1 &&
 		IsBinaryCoercible(item_types[0], state_type);
 
+	reducer->collation = collation;
+	reducer->search_path = pstrdup(namespace_search_path);
+	reducer->user = GetUserId();
 	call = ie_reducer_call(reducer, proc, item_types, collation);
+	reducer->call = copyObject(call);
 	ReleaseSysCache(tuple);
 	make_params(reducer, item_types);
 	reducer->upcast = ie_upcast_items(reducer->nitems, item_types);
@@ -203,6 +207,25 @@ bool
 ie_reducer_is_current(const IeReducer *reducer)
 {
 	return reducer->generation == ie_catalog_changes();
+}
+
+/* Would the names in it be looked up in the same places now? */
+bool
+ie_reducer_same_names(const IeReducer *reducer)
+{
+	return reducer->user == GetUserId() &&
+		strcmp(reducer->search_path, namespace_search_path) == 0;
+}
+
+/*
+ * What its result depends on, with functions that prepare its events. Raises
+ * an error where it cannot have snapshots.
+ */
+IeFingerprint
+ie_reducer_fingerprint(const IeReducer *reducer, List *upcasters)
+{
+	return ie_fingerprint(reducer->function, (Node *) copyObject(reducer->call),
+						  reducer->state_type, upcasters);
 }
 
 /*

@@ -4,6 +4,7 @@
 #ifndef IMMUTABLE_EVENTS_REDUCER_H
 #define IMMUTABLE_EVENTS_REDUCER_H
 
+#include "snapshot.h"
 #include "upcast.h"
 
 #include "access/htup_details.h"
@@ -57,6 +58,10 @@ struct IeReducer
 	IeState    *last_state;		/* the one that was computed before this */
 	IeState    *expanded_state; /* the one state that is an expanded object */
 	MemoryContext expanded[2];	/* where it lives, and where the next will */
+	Expr	   *call;			/* as it was before it was planned */
+	Oid			collation;		/* of the call */
+	char	   *search_path;	/* that names were looked up in */
+	Oid			user;			/* who looked them up */
 };
 
 /* reducer_call.c: the call of a reducer, as the parser would build it */

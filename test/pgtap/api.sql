@@ -28,10 +28,13 @@ SELECT results_eq(
 	('create_consumer', 'consumer text, log regclass, types text[] DEFAULT NULL::text[], stream_prefix text DEFAULT NULL::text, '
 		|| 'after_position bigint DEFAULT NULL::bigint, shards integer DEFAULT 1, max_deliveries integer DEFAULT 5', 'void'),
 	('create_log', 'name text, partitions integer DEFAULT 0, unique_ids boolean DEFAULT true', 'regclass'),
+	('disable_snapshots', 'log regclass, reducer regproc', 'void'),
 	('drop_consumer', 'consumer text', 'void'),
 	('drop_log', 'log regclass, force boolean DEFAULT false', 'void'),
-	('enable_commands', 'log regclass', 'regclass'),
 	('drop_upcaster', 'log regclass, type text, schema_version integer', 'void'),
+	('enable_commands', 'log regclass', 'regclass'),
+	('enable_snapshots', 'log regclass, reducer regproc, every integer DEFAULT 100, reducer_version integer DEFAULT 1', 'void'),
+	('explain_reducer', 'reducer regproc', 'TABLE(inlined boolean, problem text)'),
 	('fold', 'initial anyelement, reducer regproc, VARIADIC items "any"', 'anyelement'),
 	('guard_report', 'target regclass DEFAULT NULL::regclass', 'TABLE(relation regclass, hole text, state text, detail text)'),
 	('handle', 'log regclass, stream text, command jsonb, initial anyelement, decide regproc, evolve regproc, '
@@ -52,6 +55,8 @@ SELECT results_eq(
 	('renew', 'consumer text, lease interval', 'void'),
 	('replay', 'log regclass, stream text, initial anyelement, reducer regproc, upto_version bigint DEFAULT NULL::bigint, '
 		|| 'as_of timestamp with time zone DEFAULT NULL::timestamp with time zone', 'anyelement'),
+	('replay_all', 'log regclass, initial anyelement, reducer regproc, types text[] DEFAULT NULL::text[], stream_prefix text DEFAULT NULL::text, '
+		|| 'upto_position bigint DEFAULT NULL::bigint, as_of timestamp with time zone DEFAULT NULL::timestamp with time zone', 'TABLE(stream text, version bigint, state anyelement)'),
 	('safe_position', 'log regclass', 'bigint'),
 	('seal_ownership', 'target regclass, owner name DEFAULT ''immutable_owner''::name', 'void'),
 	('seek', 'consumer text, after_position bigint', 'void'),
@@ -72,10 +77,13 @@ SELECT results_eq(
 	('check_log', 'f', 'v', false, 'u', 'plpgsql'),
 	('create_consumer', 'f', 'v', false, 'u', 'c'),
 	('create_log', 'f', 'v', false, 'u', 'sql'),
+	('disable_snapshots', 'f', 'v', false, 'u', 'c'),
 	('drop_consumer', 'f', 'v', false, 'u', 'c'),
 	('drop_log', 'f', 'v', false, 'u', 'c'),
-	('enable_commands', 'f', 'v', false, 'u', 'c'),
 	('drop_upcaster', 'f', 'v', false, 'u', 'c'),
+	('enable_commands', 'f', 'v', false, 'u', 'c'),
+	('enable_snapshots', 'f', 'v', false, 'u', 'c'),
+	('explain_reducer', 'f', 's', false, 's', 'c'),
 	('fold', 'a', 'i', false, 'u', 'internal'),
 	('guard_report', 'f', 's', false, 'r', 'sql'),
 	('handle', 'f', 'v', false, 'u', 'c'),
@@ -90,6 +98,7 @@ SELECT results_eq(
 	('read_stream', 'f', 's', false, 'r', 'c'),
 	('renew', 'f', 'v', false, 'u', 'c'),
 	('replay', 'f', 's', false, 'r', 'c'),
+	('replay_all', 'f', 's', false, 'r', 'c'),
 	('safe_position', 'f', 's', false, 'u', 'c'),
 	('seal_ownership', 'f', 'v', false, 'u', 'c'),
 	('seek', 'f', 'v', false, 'u', 'c'),
@@ -119,7 +128,7 @@ SELECT results_eq(
 		AND has_table_privilege('public', c.oid, p)
 	GROUP BY c.relname ORDER BY c.relname::text COLLATE "C"$$,
 	$$VALUES ('command_tables', 'SELECT'), ('consumer_status', 'SELECT'), ('guard_changes', 'SELECT'), ('logs', 'SELECT'), ('parked', 'SELECT'),
-	('protected_tables', 'SELECT'), ('safe_positions', 'SELECT'), ('upcasters', 'SELECT')$$,
+	('protected_tables', 'SELECT'), ('safe_positions', 'SELECT'), ('snapshots', 'SELECT'), ('upcasters', 'SELECT')$$,
 	'PUBLIC may read what is not of consumers, and write nothing');
 
 -- safety of what runs with other rights, or with a search_path of somebody's
@@ -174,7 +183,7 @@ SELECT results_eq(
 	$$SELECT c.relname::text COLLATE "default", e.extcondition[array_position(e.extconfig, c.oid)] COLLATE "default" FROM pg_class c, pg_extension e
 	WHERE e.extname = 'immutable_events' AND c.relnamespace = 'immutable'::regnamespace AND c.relkind = 'r' ORDER BY c.relname::text COLLATE "C"$$,
 	$$VALUES ('command_tables', ''), ('consumer_shards', ''), ('consumer_streams', ''), ('consumers', ''), ('guard_changes', ''),
-	('safe_positions', ''), ('upcasters', '')$$,
+	('safe_positions', ''), ('snapshots', ''), ('upcasters', '')$$,
 	'a dump carries every registry');
 
 SELECT * FROM finish();

@@ -22,6 +22,7 @@ DO $$ BEGIN
 	CREATE TABLE tap_nulls.bare (n integer);
 	CREATE TABLE tap_nulls.audit (n integer);
 	PERFORM immutable.protect('tap_nulls.audit');
+	PERFORM immutable.enable_snapshots('tap_nulls.ledger', 'tap_nulls.counts');
 	-- consumers in every condition
 	PERFORM immutable.create_consumer(c, 'tap_nulls.ledger', after_position => 0, max_deliveries => 1) FROM unnest('{free,held,leased,parked}'::text[]) c;
 	PERFORM immutable.poll('held'), immutable.poll('leased', lease => '1 hour'), immutable.poll('parked');
@@ -49,6 +50,9 @@ INSERT INTO good VALUES
 	('enable_commands', 'log', $$'tap_nulls.ledger'$$),
 	('handle', 'log', $$'tap_nulls.orders'$$), ('handle', 'stream', $$'s'$$), ('handle', 'command', $$'{}'$$), ('handle', 'initial', '0::bigint'),
 	('handle', 'decide', $$'tap_nulls.decides'$$), ('handle', 'evolve', $$'tap_nulls.counts'$$), ('handle', 'command_id', 'gen_random_uuid()'),
+	('disable_snapshots', 'log', $$'tap_nulls.ledger'$$), ('disable_snapshots', 'reducer', $$'tap_nulls.counts'$$),
+	('enable_snapshots', 'log', $$'tap_nulls.ledger'$$), ('enable_snapshots', 'reducer', $$'tap_nulls.counts'$$), ('enable_snapshots', 'every', '10'),
+	('enable_snapshots', 'reducer_version', '1'),
 	('drop_consumer', 'consumer', $$'free'$$), ('horizon', 'log', $$'tap_nulls.ledger'$$),
 	('json_patch', 'state', $$'{}'$$), ('json_patch', 'event', $$ROW(NULL, NULL, NULL, NULL, NULL, NULL, NULL, '{"patch": []}', NULL)::immutable.event$$),
 	('merge_patch', 'state', $$'{}'$$), ('merge_patch', 'event', $$ROW(NULL, NULL, NULL, NULL, NULL, NULL, NULL, '{"patch": []}', NULL)::immutable.event$$),
@@ -65,6 +69,7 @@ INSERT INTO good VALUES
 	('_shard', 'stream', $$'s'$$), ('_shard', 'shards', '2'),
 	('create_log', 'name', $$'tap_nulls.new'$$), ('create_log', 'partitions', '2'), ('create_log', 'unique_ids', 'true'),
 	('drop_log', 'log', $$'tap_nulls.ledger'$$), ('drop_log', 'force', 'true'),
+	('explain_reducer', 'reducer', $$'int8pl'$$),
 	('fold', 'initial', '0::bigint'), ('fold', 'reducer', $$'int8pl'$$), ('fold', 'items', '1::bigint'),
 	('guard_report', 'target', $$'tap_nulls.audit'$$),
 	('protect', 'target', $$'tap_nulls.bare'$$),
@@ -72,6 +77,8 @@ INSERT INTO good VALUES
 	('read_stream', 'max_events', '1'), ('read_stream', 'backward', 'false'),
 	('replay', 'log', $$'tap_nulls.ledger'$$), ('replay', 'stream', $$'s'$$), ('replay', 'initial', '0::bigint'),
 	('replay', 'reducer', $$'tap_nulls.counts'$$), ('replay', 'upto_version', '1'), ('replay', 'as_of', $$'infinity'$$),
+	('replay_all', 'log', $$'tap_nulls.ledger'$$), ('replay_all', 'initial', '0::bigint'), ('replay_all', 'reducer', $$'tap_nulls.counts'$$),
+	('replay_all', 'types', $$'{t}'$$), ('replay_all', 'stream_prefix', $$'s'$$), ('replay_all', 'upto_position', '1'), ('replay_all', 'as_of', $$'infinity'$$),
 	('seal_ownership', 'target', $$'tap_nulls.audit'$$), ('seal_ownership', 'owner', $$'tap_nulls_owner'$$),
 	('stream_version', 'log', $$'tap_nulls.ledger'$$), ('stream_version', 'stream', $$'s'$$),
 	('unprotect', 'target', $$'tap_nulls.audit'$$), ('unprotect', 'force', 'true'),
@@ -128,7 +135,8 @@ SELECT bag_eq(
 	('json_patch', 'state'), ('json_patch', 'event'), ('merge_patch', 'state'), ('merge_patch', 'event'),
 	('fold', 'initial'), ('fold', 'items'), ('guard_report', 'target'), ('handle', 'command_id'), ('handle', 'initial'),
 	('read_stream', 'from_version'), ('read_stream', 'max_events'), ('replay', 'as_of'), ('replay', 'initial'),
-	('replay', 'upto_version'), ('upcast', 'event')$$,
+	('replay', 'upto_version'), ('replay_all', 'as_of'), ('replay_all', 'initial'), ('replay_all', 'stream_prefix'),
+	('replay_all', 'types'), ('replay_all', 'upto_position'), ('upcast', 'event')$$,
 	'NULL has a documented meaning for these arguments');
 SELECT is_empty(
 	$$SELECT function, name, outcome FROM swept WHERE function NOT LIKE '\_%' AND outcome NOT IN ('ok', '22004')$$,

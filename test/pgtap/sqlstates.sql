@@ -4,7 +4,7 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS immutable_events;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(164);
+SELECT plan(174);
 
 -- what plan() made is used by every role below
 DO $$ BEGIN
@@ -95,6 +95,7 @@ SELECT throws_ok('SELECT immutable.create_log(''tap_data.x'', 1025)', '22023', '
 SELECT throws_ok('SELECT immutable.read_stream(''tap_data.ledger'', ''s'', 0)', '22023', 'from_version must be 1 or more', 'from_version');
 SELECT throws_ok('SELECT immutable.read_stream(''tap_data.ledger'', ''s'', max_events => -1)', '22023', 'max_events must not be negative', 'max_events');
 SELECT throws_ok('SELECT immutable.replay(''tap_data.ledger'', ''s'', 0::bigint, ''tap_data.counts'', -1)', '22023', 'upto_version must not be negative', 'upto_version');
+SELECT throws_ok('SELECT immutable.replay_all(''tap_data.ledger'', 0::bigint, ''tap_data.counts'', upto_position => -1)', '22023', 'upto_position must not be negative', 'upto_position');
 SELECT throws_ok('SELECT immutable.replay(''tap_data.ledger'', ''s'', 0::bigint, ''tap_data.careless'')', '22023',
 	'function tap_data.careless(bigint,immutable.event) cannot be a reducer', 'a VOLATILE reducer');
 SELECT throws_ok('SET immutable.context = ''[]''', '22023', 'invalid value for parameter "immutable.context": "[]"', 'immutable.context');
@@ -115,6 +116,10 @@ SELECT throws_ok($$SELECT immutable.poll('tap', timeout => '-1 s')$$, '22023', $
 SELECT throws_ok($$SELECT immutable.poll('tap', lease => '0')$$, '22023', $$lease must be positive$$, 'lease');
 SELECT throws_ok($$SELECT immutable.poll('tap', shard => 1)$$, '22023', $$shard must be between 0 and 0$$, 'shard');
 SELECT throws_ok($$SELECT immutable.unpark('tap', 's')$$, '22023', $$stream "s" is not parked for consumer "tap"$$, 'unpark');
+
+SELECT throws_ok($$SELECT immutable.enable_snapshots('tap_data.ledger', 'tap_data.counts', 0)$$, '22023', 'every must be 1 or more', 'every');
+SELECT throws_ok($$SELECT immutable.enable_snapshots('tap_data.ledger', 'tap_data.careless')$$, '22023',
+	'function tap_data.careless(bigint,immutable.event) cannot be a reducer', 'snapshots of a VOLATILE reducer');
 
 -- 22004: NULL where none is allowed
 SELECT throws_ok($$SELECT immutable.append_json('tap_data.ledger', 's', '[{}]')$$, '22004', 'type of event 1 must not be NULL', 'an event without a type');
@@ -176,8 +181,12 @@ ALTER FUNCTION tap_data.newer RENAME TO newest;
 SELECT throws_ok($$SELECT immutable.upcast('tap_data.ledger', ROW(NULL, NULL, NULL, NULL, 2, NULL, 'old', NULL, NULL))$$,
 	'42883', 'upcaster tap_data.newer(immutable.event) does not exist', 'an upcaster that was renamed');
 ALTER FUNCTION tap_data.newest RENAME TO newer;
+SELECT throws_ok($$SELECT immutable.disable_snapshots('tap_data.ledger', 'tap_data.counts')$$, '42704',
+	'log "ledger" has no snapshots of reducer tap_data.counts(bigint,immutable.event)', 'disable_snapshots of what is not enabled');
 
 -- 42804: a reducer of other types
+SELECT throws_ok('SELECT immutable.replay_all(''tap_data.ledger'', 0, ''tap_data.counts'')', '42804',
+	'function tap_data.counts(bigint,immutable.event) cannot be the reducer here', 'a reducer of another type in replay_all');
 SELECT throws_ok('SELECT immutable.replay(''tap_data.ledger'', ''s'', 0, ''tap_data.counts'')', '42804',
 	'function tap_data.counts(bigint,immutable.event) cannot be the reducer here', 'a reducer of another state');
 
@@ -195,8 +204,10 @@ SELECT throws_ok($$SELECT immutable.create_consumer('x', 'tap_data.audit')$$, '4
 SELECT throws_ok($$SELECT immutable.add_upcaster('tap_data.audit', 't', 1, 'tap_data.newer')$$, '42809', $$"audit" is not a log$$, 'add_upcaster');
 SELECT throws_ok($$SELECT immutable.drop_upcaster('tap_data.audit', 't', 1)$$, '42809', $$"audit" is not a log$$, 'drop_upcaster');
 SELECT throws_ok($$SELECT immutable.upcast('tap_data.wide_p0', NULL)$$, '42809', $$"wide_p0" is not a log$$, 'upcast');
+SELECT throws_ok($$SELECT immutable.enable_snapshots('tap_data.audit', 'tap_data.counts')$$, '42809', $$"audit" is not a log$$, 'enable_snapshots');
 SELECT throws_ok('SELECT immutable.stream_version(''tap_data.wide_p0'', ''s'')', '42809', '"wide_p0" is not a log', 'read a leaf');
 SELECT throws_ok('SELECT immutable.replay(''tap_data.seen'', ''s'', 0::bigint, ''tap_data.counts'')', '42809', '"seen" is not a log', 'replay a view');
+SELECT throws_ok('SELECT immutable.replay_all(''tap_data.seen'', 0::bigint, ''tap_data.counts'')', '42809', '"seen" is not a log', 'replay_all of a view');
 SELECT throws_ok('SELECT immutable.protect(''tap_data.seen'')', '42809', 'cannot protect "seen"', 'protect a view');
 RESET ROLE;
 SELECT throws_ok('SELECT immutable.unprotect(''tap_data.bare'')', '42809', 'table "bare" is not protected', 'unprotect what is not protected');
@@ -219,6 +230,8 @@ SELECT throws_ok($$SELECT immutable.sync_position('tap_data.ledger')$$, '42501',
 SELECT throws_ok($$SELECT immutable.add_upcaster('tap_data.ledger', 't', 1, 'tap_data.newer')$$, '42501', $$must be owner of table ledger$$, 'add_upcaster to the log of another');
 SELECT throws_ok($$SELECT immutable.drop_upcaster('tap_data.ledger', 'old', 2)$$, '42501', $$must be owner of table ledger$$, 'drop_upcaster of the log of another');
 SELECT throws_ok($$SELECT immutable.create_consumer('x', 'tap_data.ledger')$$, '42501', $$permission denied for table ledger$$, 'create_consumer without SELECT');
+SELECT throws_ok($$SELECT immutable.enable_snapshots('tap_data.ledger', 'tap_data.counts')$$, '42501', $$must be owner of table ledger$$, 'enable_snapshots on the log of another');
+SELECT throws_ok($$SELECT immutable.disable_snapshots('tap_data.ledger', 'tap_data.counts')$$, '42501', $$must be owner of table ledger$$, 'disable_snapshots on the log of another');
 SELECT throws_ok($$SELECT immutable.poll('tap')$$, '42501', $$permission denied for consumer of role "tap_owner"$$, 'poll of another role');
 SELECT throws_ok($$SELECT immutable.ack('tap', 1)$$, '42501', $$permission denied for consumer of role "tap_owner"$$, 'ack of another role');
 SELECT throws_ok($$SELECT immutable.nack('tap', 1, 'error')$$, '42501', $$permission denied for consumer of role "tap_owner"$$, 'nack of another role');
@@ -228,6 +241,7 @@ SELECT throws_ok($$SELECT immutable.unpark('tap', 's')$$, '42501', $$permission 
 SELECT throws_ok($$SELECT immutable.drop_consumer('tap')$$, '42501', $$permission denied for consumer of role "tap_owner"$$, 'drop_consumer of another role');
 SELECT throws_ok('SELECT immutable.read_stream(''tap_data.ledger'', ''s'')', '42501', 'permission denied for table ledger', 'read without SELECT');
 SELECT throws_ok('SELECT immutable.replay(''tap_data.ledger'', ''s'', 0::bigint, ''tap_data.counts'')', '42501', 'permission denied for table ledger', 'replay without SELECT');
+SELECT throws_ok('SELECT immutable.replay_all(''tap_data.ledger'', 0::bigint, ''tap_data.counts'')', '42501', 'permission denied for table ledger', 'replay_all without SELECT');
 SELECT throws_ok('SELECT immutable.protect(''tap_data.audit'')', '42501', 'must be owner of table audit', 'protect the table of another');
 SELECT throws_ok('SELECT immutable.unprotect(''tap_data.audit'')', '42501', 'permission denied for function unprotect', 'unprotect without EXECUTE');
 SELECT throws_ok('SELECT immutable.drop_log(''tap_data.ledger'', true)', '42501', 'permission denied for function drop_log', 'drop_log without EXECUTE');

@@ -70,6 +70,8 @@ FROM relation r, (VALUES
 	($$SELECT immutable.horizon(%s)$$),
 	($$SELECT immutable.sync_position(%s)$$),
 	($$SELECT immutable.create_consumer('tap', %s)$$),
+	($$SELECT immutable.enable_snapshots(%s, 'counts')$$),
+	($$SELECT immutable.disable_snapshots(%s, 'counts')$$),
 	($$SELECT immutable.stream_version(%s, 's')$$),
 	($$SELECT immutable.read_stream(%s, 's')$$),
 	($$SELECT immutable.replay(%s, 's', 0::bigint, 'counts')$$),
@@ -78,6 +80,7 @@ FROM relation r, (VALUES
 	($$SELECT immutable.add_upcaster(%s, 't', 1, 'newer')$$),
 	($$SELECT immutable.drop_upcaster(%s, 't', 1)$$),
 	($$SELECT immutable.upcast(%s, NULL)$$),
+	($$SELECT immutable.replay_all(%s, 0::bigint, 'counts')$$),
 	($$SELECT immutable.drop_log(%s, true)$$)) f(function);
 SELECT is_empty(
 	$$SELECT * FROM of_logs WHERE outcome <> CASE name WHEN 'nothing' THEN '42P01' ELSE '42809' END$$,
@@ -104,10 +107,12 @@ SELECT is_empty(
 		($q$SELECT immutable.horizon('%s')$q$),
 		($q$SELECT immutable.sync_position('%s')$q$),
 		($q$SELECT immutable.create_consumer('tap', '%s')$q$),
+		($q$SELECT immutable.enable_snapshots('%s', 'counts')$q$),
 		($q$SELECT immutable.stream_version('%s', 's')$q$),
 		($q$SELECT immutable.read_stream('%s', 's')$q$),
 		($q$SELECT immutable.replay('%s', 's', 0::bigint, 'counts')$q$),
-		($q$SELECT immutable.handle('%s', 's', '{}', 0::bigint, 'decides', 'counts')$q$)) c(f)
+		($q$SELECT immutable.handle('%s', 's', '{}', 0::bigint, 'decides', 'counts')$q$),
+		($q$SELECT immutable.replay_all('%s', 0::bigint, 'counts')$q$)) c(f)
 	WHERE pg_temp.outcome(format(f, r)) <> '55000'$$,
 	'a typed table without indexes, guards or partitions is unfit: 55000');
 
