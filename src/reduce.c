@@ -24,8 +24,9 @@ static void check_order(const IeReducer *reducer, IeState *state,
 static void fill_row(RowParam *row, HeapTupleHeader header);
 static HeapTuple point_at(RowParam *row, HeapTupleHeader header);
 static HeapTuple convert_item(IeReducer *reducer, HeapTupleHeader header);
-static void call_directly(IeReducer *reducer, IeState *state,
-						  const NullableDatum *items);
+static void call_bare(IeReducer *reducer, IeState *state,
+					  const NullableDatum *items);
+static Datum call(IeReducer *reducer, bool *isnull);
 static void step(IeReducer *reducer, IeState *state);
 static void keep(IeReducer *reducer, IeState *state, Datum value,
 				 bool isnull);
@@ -101,9 +102,9 @@ ie_reduce(IeReducer *reducer, IeState *state, const NullableDatum *items)
 		items = ie_next_items(reducer->upcast, items);
 	if (reducer->strict && must_skip(reducer, state, items))
 		return;
-	if (reducer->direct != NULL)
+	if (reducer->bare)
 	{
-		call_directly(reducer, state, items);
+		call_bare(reducer, state, items);
 		return;
 	}
 	ResetExprContext(reducer->econtext);
@@ -199,7 +200,7 @@ must_skip(IeReducer *reducer, IeState *state, const NullableDatum *items)
 
 /* Call one of PostgreSQL's own functions over values that are no pointers. */
 static void
-call_directly(IeReducer *reducer, IeState *state, const NullableDatum *items)
+call_bare(IeReducer *reducer, IeState *state, const NullableDatum *items)
 {
 	FunctionCallInfo fcinfo = reducer->direct;
 	int			i;
@@ -211,6 +212,25 @@ call_directly(IeReducer *reducer, IeState *state, const NullableDatum *items)
 	fcinfo->isnull = false;
 	state->value = FunctionCallInvoke(fcinfo);
 	state->isnull = fcinfo->isnull;
+}
+
+/* Call the function with the parameters of the expression. */
+static Datum
+call(IeReducer *reducer, bool *isnull)
+{
+	FunctionCallInfo fcinfo = reducer->direct;
+	Datum		value;
+	int			i;
+
+	for (i = 0; i < fcinfo->nargs; i++)
+	{
+		fcinfo->args[i].value = reducer->params->params[i].value;
+		fcinfo->args[i].isnull = reducer->params->params[i].isnull;
+	}
+	fcinfo->isnull = false;
+	value = FunctionCallInvoke(fcinfo);
+	*isnull = fcinfo->isnull;
+	return value;
 }
 
 /* Compute the next state. */
@@ -237,7 +257,8 @@ step(IeReducer *reducer, IeState *state)
 		else
 			fill_row(&reducer->state, DatumGetHeapTupleHeader(state->value));
 	}
-	value = ExecEvalExpr(reducer->expression, reducer->econtext, &isnull);
+	value = reducer->direct != NULL ? call(reducer, &isnull)
+		: ExecEvalExpr(reducer->expression, reducer->econtext, &isnull);
 	keep(reducer, state, value, isnull);
 }
 

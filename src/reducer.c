@@ -10,6 +10,7 @@
 #include "reducer.h"
 
 #include "catalog/namespace.h"
+#include "catalog/objectaccess.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
@@ -17,6 +18,7 @@
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "parser/parse_coerce.h"
+#include "pgstat.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -26,8 +28,7 @@
 static void make_params(IeReducer *reducer, const Oid *item_types);
 static void make_runnable(IeReducer *reducer, Expr *call, bool inlined);
 static bool takes_parameters(const IeReducer *reducer, const FuncExpr *call);
-static FunctionCallInfo direct_call(const IeReducer *reducer,
-									const FuncExpr *call);
+static void make_direct(IeReducer *reducer, const FuncExpr *call);
 static IeDocumentChange document_change(const IeReducer *reducer);
 static void check_row_type(const RowParam *row);
 static Node *read_slots(Node *node, void *context);
@@ -106,21 +107,12 @@ make_runnable(IeReducer *reducer, Expr *call, bool inlined)
 	if (reducer->change != NULL)
 		return;
 	if (as_is)
-		reducer->direct = direct_call(reducer, (FuncExpr *) call);
+		make_direct(reducer, (FuncExpr *) call);
 	if (reducer->direct != NULL)
-		return;
-	if (as_is && reducer->state_len == -1)
-	{
-		reducer->in_place = true;
-		reducer->expanded[0] = AllocSetContextCreate(CurrentMemoryContext,
-													 "immutable_events expanded state",
-													 ALLOCSET_SMALL_SIZES);
-		reducer->expanded[1] = AllocSetContextCreate(CurrentMemoryContext,
-													 "immutable_events next expanded state",
-													 ALLOCSET_SMALL_SIZES);
-	}
-	reducer->outcome = ie_row_outcome(reducer, call);
-	if (reducer->outcome == NULL)
+		(void) ie_read_slots(reducer, call);	/* what is used whole: all */
+	else
+		reducer->outcome = ie_row_outcome(reducer, call);
+	if (reducer->direct == NULL && reducer->outcome == NULL)
 		reducer->expression =
 			ExecInitExprWithParams(ie_read_slots(reducer, call), reducer->params);
 }
@@ -145,28 +137,37 @@ takes_parameters(const IeReducer *reducer, const FuncExpr *call)
 }
 
 /*
- * A call of one of PostgreSQL's own functions over values that are no
- * pointers, which needs no expression around it; else NULL.
+ * Call a function that could not be inlined without an expression around it,
+ * unless its calls are to be counted. One of PostgreSQL's own over values that
+ * are no pointers needs no memory either. Others may change an expanded state
+ * in place.
  */
-static FunctionCallInfo
-direct_call(const IeReducer *reducer, const FuncExpr *call)
+static void
+make_direct(IeReducer *reducer, const FuncExpr *call)
 {
-	FunctionCallInfo fcinfo;
-	FmgrInfo   *flinfo;
+	FmgrInfo   *flinfo = palloc0(sizeof(FmgrInfo));
 	ListCell   *cell;
 
-	if (call->funcid >= FirstGenbkiObjectId || !reducer->state_byval)
-		return NULL;
-	foreach(cell, call->args)
-		if (!get_typbyval(exprType(lfirst(cell))))
-			return NULL;
-	flinfo = palloc0(sizeof(FmgrInfo));
 	fmgr_info(call->funcid, flinfo);
+	if (flinfo->fn_stats < pgstat_track_functions)
+		return;
+	InvokeFunctionExecuteHook(call->funcid);
 	fmgr_info_set_expr((Node *) call, flinfo);
-	fcinfo = palloc0(SizeForFunctionCallInfo(reducer->nitems + 1));
-	InitFunctionCallInfoData(*fcinfo, flinfo, reducer->nitems + 1,
+	reducer->direct = palloc0(SizeForFunctionCallInfo(reducer->nitems + 1));
+	InitFunctionCallInfoData(*reducer->direct, flinfo, reducer->nitems + 1,
 							 call->inputcollid, NULL, NULL);
-	return fcinfo;
+	reducer->bare = call->funcid < FirstGenbkiObjectId && reducer->state_byval;
+	foreach(cell, call->args)
+		reducer->bare &= get_typbyval(exprType(lfirst(cell)));
+	if (reducer->state_len != -1)
+		return;
+	reducer->in_place = true;
+	reducer->expanded[0] = AllocSetContextCreate(CurrentMemoryContext,
+												 "immutable_events expanded state",
+												 ALLOCSET_SMALL_SIZES);
+	reducer->expanded[1] = AllocSetContextCreate(CurrentMemoryContext,
+												 "immutable_events next expanded state",
+												 ALLOCSET_SMALL_SIZES);
 }
 
 /*

@@ -41,10 +41,11 @@ struct IeReducer
 	bool		first_item_starts;	/* strict, and item and state are alike */
 	int			nitems;
 	ExprState  *expression;		/* the call, or what it was inlined to */
-	FunctionCallInfo direct;	/* an internal function, called without it */
+	FunctionCallInfo direct;	/* instead: the function, called without it */
+	bool		bare;			/* it needs nothing but its arguments */
 	bool		in_place;		/* it may change an expanded state in place */
-	IeOutcome  *outcome;		/* instead of both: the state as columns */
-	IeDocumentChange change;	/* instead of all: the state as a document */
+	IeOutcome  *outcome;		/* instead: the state as columns */
+	IeDocumentChange change;	/* instead: the state as a document */
 	ExprContext *econtext;
 	ParamListInfo params;
 	RowParam	state;
