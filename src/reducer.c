@@ -292,9 +292,9 @@ read_slots(Node *node, void *context)
 			return (Node *) column_of(reducer, row, (FieldSelect *) node);
 		}
 	}
-	if (IsA(node, NullTest) && row_of_param(reducer, (Node *) ((NullTest *) node)->arg) == &reducer->state &&
-		reducer->state.slot != NULL &&
-		TTS_IS_VIRTUAL(reducer->state.slot))
+	if (IsA(node, NullTest) && reducer->state.slot != NULL &&
+		TTS_IS_VIRTUAL(reducer->state.slot) &&
+		row_of_param(reducer, (Node *) ((NullTest *) node)->arg) == &reducer->state)
 		return ((NullTest *) node)->argisrow
 			? row_null_test((NullTest *) node, &reducer->state)
 			: (Node *) copyObject(node);
@@ -314,7 +314,7 @@ column_of(const IeReducer *reducer, const RowParam *row,
 				   field->resultcollid, 0);
 }
 
-/* row IS [NOT] NULL: so are all its columns. */
+/* row IS [NOT] NULL: so are all its columns, and a row without any is both. */
 static Node *
 row_null_test(const NullTest *test, const RowParam *row)
 {
@@ -336,8 +336,14 @@ row_null_test(const NullTest *test, const RowParam *row)
 		part->location = -1;
 		columns = lappend(columns, part);
 	}
-	return columns == NIL ? makeBoolConst(true, false)
-		: (Node *) make_ands_explicit(columns);
+	if (columns == NIL && test->nulltesttype == IS_NOT_NULL)
+	{
+		NullTest   *whole = (NullTest *) copyObject(test);
+
+		whole->argisrow = false;
+		return (Node *) whole;
+	}
+	return (Node *) make_ands_explicit(columns);
 }
 
 /* The state or the first item, or NULL for what has no slot. */
