@@ -363,9 +363,10 @@ keep(IeReducer *reducer, IeState *state, Datum value, bool isnull)
 
 /*
  * Keep an expanded object as it is, so that the function can go on with it in
- * place, when it goes on with the same state. One state at a time has that: a memory context for each of 100,000
- * groups would be too much. The object moves to the other of two contexts;
- * what stays behind in the first was not used again.
+ * place, when it goes on with the same state. One state at a time has that: a
+ * memory context for each of 100,000 groups would be too much. The object moves
+ * to the other of two contexts; what stays behind in the first was not used
+ * again.
  */
 static void
 keep_expanded(IeReducer *reducer, IeState *state, Datum value)

@@ -29,6 +29,8 @@ static uint64 generation = 0;
 
 static void make_params(IeReducer *reducer, const Oid *item_types);
 static void make_runnable(IeReducer *reducer, Expr *call, bool inlined);
+static void make_expandable(IeReducer *reducer);
+static void expanded_gone(void *reducer);
 static bool takes_parameters(const IeReducer *reducer, const FuncExpr *call);
 static FunctionCallInfo direct_call(const IeReducer *reducer,
 									const FuncExpr *call);
@@ -113,19 +115,41 @@ make_runnable(IeReducer *reducer, Expr *call, bool inlined)
 	if (reducer->direct != NULL)
 		return;
 	if (as_is && reducer->state_len == -1)
-	{
-		reducer->in_place = true;
-		reducer->expanded[0] = AllocSetContextCreate(CurrentMemoryContext,
-													 "immutable_events expanded state",
-													 ALLOCSET_SMALL_SIZES);
-		reducer->expanded[1] = AllocSetContextCreate(CurrentMemoryContext,
-													 "immutable_events next expanded state",
-													 ALLOCSET_SMALL_SIZES);
-	}
+		make_expandable(reducer);
 	reducer->outcome = ie_row_outcome(reducer, call);
 	if (reducer->outcome == NULL)
 		reducer->expression =
 			ExecInitExprWithParams(ie_read_slots(reducer, call), reducer->params);
+}
+
+/*
+ * Let the state stay an expanded object. After an error its memory may go
+ * before that of the groups, which must then not touch it.
+ */
+static void
+make_expandable(IeReducer *reducer)
+{
+	MemoryContext both = AllocSetContextCreate(CurrentMemoryContext,
+											   "immutable_events expanded states",
+											   ALLOCSET_SMALL_SIZES);
+
+	reducer->in_place = true;
+	reducer->expanded[0] = AllocSetContextCreate(both,
+												 "immutable_events expanded state",
+												 ALLOCSET_SMALL_SIZES);
+	reducer->expanded[1] = AllocSetContextCreate(both,
+												 "immutable_events next expanded state",
+												 ALLOCSET_SMALL_SIZES);
+	reducer->gone.func = expanded_gone;
+	reducer->gone.arg = reducer;
+	MemoryContextRegisterResetCallback(both, &reducer->gone);
+}
+
+/* The memory of expanded states is gone. */
+static void
+expanded_gone(void *reducer)
+{
+	((IeReducer *) reducer)->expanded_state = NULL;
 }
 
 /* Are the arguments of a call the parameters and nothing else, in order? */

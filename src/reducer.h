@@ -56,6 +56,7 @@ struct IeReducer
 	IeState    *last_state;		/* the one that was computed before this */
 	IeState    *expanded_state; /* the one state that is an expanded object */
 	MemoryContext expanded[2];	/* where it lives, and where the next will */
+	MemoryContextCallback gone; /* called when these are */
 };
 
 /* reducer_call.c: the call of a reducer, as the parser would build it */
