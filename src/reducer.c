@@ -35,7 +35,8 @@ static bool takes_parameters(const IeReducer *reducer, const FuncExpr *call);
 static FunctionCallInfo direct_call(const IeReducer *reducer,
 									const FuncExpr *call);
 static IeDocumentChange document_change(const IeReducer *reducer);
-static void check_row_type(const RowParam *row);
+static void check_row_type(RowParam *row);
+static bool is_laid_out_as(TupleDesc columns, TupleDesc others);
 static void watch_catalogs(void);
 static void relation_changed(Datum arg, Oid relid);
 static void catalog_changed(Datum arg, int cacheid, uint32 hash);
@@ -248,16 +249,45 @@ ie_reducer_check_types(IeReducer *reducer)
 	reducer->generation = generation;
 }
 
-/* Refuse a row type that is not as it was compiled. */
+/*
+ * Refuse a row type that is not as it was compiled. It may have been read anew
+ * from the catalogs for another reason, such as ANALYZE of its table.
+ */
 static void
-check_row_type(const RowParam *row)
+check_row_type(RowParam *row)
 {
-	if (row->columns != NULL &&
-		row->identifier != assign_record_type_identifier(row->columns->tdtypeid, -1))
+	uint64		identifier;
+	TupleDesc	now;
+	bool		changed;
+
+	if (row->columns == NULL)
+		return;
+	identifier = assign_record_type_identifier(row->columns->tdtypeid, -1);
+	if (row->identifier == identifier)
+		return;
+	now = lookup_rowtype_tupdesc(row->columns->tdtypeid, -1);
+	changed = !is_laid_out_as(now, row->columns);
+	ReleaseTupleDesc(now);
+	if (changed)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("type %s was changed during the query",
 						format_type_be(row->columns->tdtypeid))));
+	row->identifier = identifier;
+}
+
+/* Have two row types columns of the same types, in the same places? */
+static bool
+is_laid_out_as(TupleDesc columns, TupleDesc others)
+{
+	int			i;
+
+	if (columns->natts != others->natts)
+		return false;
+	for (i = 0; i < columns->natts; i++)
+		if (TupleDescAttr(columns, i)->atttypid != TupleDescAttr(others, i)->atttypid)
+			return false;
+	return true;
 }
 
 /* Ask to be told when functions or types change. */
