@@ -29,6 +29,7 @@ SELECT results_eq(
 	('create_log', 'name text, partitions integer DEFAULT 0, unique_ids boolean DEFAULT true', 'regclass'),
 	('drop_consumer', 'consumer text', 'void'),
 	('drop_log', 'log regclass, force boolean DEFAULT false', 'void'),
+	('explain_reducer', 'reducer regproc', 'TABLE(inlined boolean, problem text)'),
 	('fold', 'initial anyelement, reducer regproc, VARIADIC items "any"', 'anyelement'),
 	('guard_report', 'target regclass DEFAULT NULL::regclass', 'TABLE(relation regclass, hole text, state text, detail text)'),
 	('horizon', 'log regclass', 'TABLE(last_position bigint, safe_position bigint, holder_pid integer, holder_gid text, '
@@ -67,6 +68,7 @@ SELECT results_eq(
 	('create_log', 'f', 'v', false, 'u', 'sql'),
 	('drop_consumer', 'f', 'v', false, 'u', 'c'),
 	('drop_log', 'f', 'v', false, 'u', 'c'),
+	('explain_reducer', 'f', 's', false, 's', 'c'),
 	('fold', 'a', 'i', false, 'u', 'internal'),
 	('guard_report', 'f', 's', false, 'r', 'sql'),
 	('horizon', 'f', 'v', false, 'u', 'sql'),
@@ -97,7 +99,7 @@ SELECT is_empty(
 -- privileges
 SELECT set_eq(
 	$$SELECT name FROM api WHERE NOT public$$,
-	ARRAY['_guard', '_guard_ddl_start', '_guard_ddl_end', '_guard_rewrite', 'unprotect', 'drop_log'],
+	ARRAY['_guard', '_guard_ddl_start', '_guard_ddl_end', '_guard_rewrite', '_registry_changed', 'unprotect', 'drop_log'],
 	'PUBLIC may execute all but the trigger functions, unprotect and drop_log');
 SELECT ok(has_schema_privilege('public', 'immutable', 'USAGE') AND NOT has_schema_privilege('public', 'immutable', 'CREATE'),
 	'PUBLIC may use the schema and make nothing in it');

@@ -51,6 +51,7 @@ INSERT INTO good VALUES
 	('_shard', 'stream', $$'s'$$), ('_shard', 'shards', '2'),
 	('create_log', 'name', $$'tap_nulls.new'$$), ('create_log', 'partitions', '2'), ('create_log', 'unique_ids', 'true'),
 	('drop_log', 'log', $$'tap_nulls.ledger'$$), ('drop_log', 'force', 'true'),
+	('explain_reducer', 'reducer', $$'int8pl'$$),
 	('fold', 'initial', '0::bigint'), ('fold', 'reducer', $$'int8pl'$$), ('fold', 'items', '1::bigint'),
 	('guard_report', 'target', $$'tap_nulls.audit'$$),
 	('protect', 'target', $$'tap_nulls.bare'$$),

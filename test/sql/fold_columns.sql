@@ -137,6 +137,8 @@ CREATE OR REPLACE FUNCTION is_old(s old, x integer) RETURNS old LANGUAGE sql IMM
 	'SELECT CASE WHEN x % 3 = 1 THEN s WHEN x % 3 = 2 THEN ROW(s.k + x, right(s.v || x, 20))::columns.old ELSE NULL END';
 CREATE FUNCTION is_older(s old, x integer) RETURNS old LANGUAGE sql IMMUTABLE AS 'SELECT s.k + x, right(s.v || x, 20)';
 CREATE FUNCTION atomic(s old, x integer) RETURNS old LANGUAGE sql IMMUTABLE RETURN CASE WHEN x % 5 = 0 THEN s ELSE ROW(s.k + x, right(s.v || x, 20))::old END;
+CREATE FUNCTION brief(s old) RETURNS old LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN s; END';
+SELECT immutable.fold(brief(old), 'atomic', x) FILTER (WHERE x % 5 = 0) FROM old, generate_series(1, 100) x;
 SELECT x, immutable.fold(old, 'is_old', x) OVER (ORDER BY x), immutable.fold(old, 'is_older', x) OVER (ORDER BY x), immutable.fold(old, 'atomic', x) OVER (ORDER BY x) FROM old, generate_series(1, 4) x;
 ALTER TABLE old ADD added text;
 SELECT immutable.fold(old, 'atomic', x), immutable.fold(old, 'atomic', x) FILTER (WHERE x % 5 = 0) FROM old, generate_series(1, 40) x;
