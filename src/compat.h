@@ -240,12 +240,18 @@ ie_executor_run(QueryDesc *query, uint64 count)
 /* The server's major version, for what must not outlive it. */
 #define IE_SERVER PG_MAJORVERSION
 
+/* As in utils/pg_locale.h, which needs the headers of ICU. */
+extern char *get_collation_actual_version(char collprovider,
+										  const char *collcollate);
+
 /* Cast what the last query of a SQL function returns to what it declares. */
 static inline void
 ie_coerce_sql_result(List *queries, Oid type, TupleDesc columns)
 {
 #if PG_VERSION_NUM >= 180000
 	(void) check_sql_fn_retval(queries, type, columns, PROKIND_FUNCTION, false);
+#elif PG_VERSION_NUM >= 170000
+	(void) check_sql_fn_retval(queries, type, columns, PROKIND_FUNCTION, false, NULL);
 #else
 	(void) check_sql_fn_retval(queries, type, columns, false, NULL);
 #endif

@@ -374,7 +374,7 @@ extern IeDocumentChange ie_document_change(Oid function);
 
 extern Expr *ie_inline(FuncExpr *call, const char **problem);
 
-/* reducer.c: compile a reducer; reduce.c: run it */
+/* reducer.c: compile a reducer; reduce.c: run it; state.c: keep its state */
 
 typedef struct IeReducer IeReducer;
 

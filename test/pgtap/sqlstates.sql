@@ -4,7 +4,7 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS immutable_events;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(174);
+SELECT plan(177);
 
 -- what plan() made is used by every role below
 DO $$ BEGIN
@@ -189,6 +189,9 @@ SELECT throws_ok('SELECT immutable.replay_all(''tap_data.ledger'', 0, ''tap_data
 	'function tap_data.counts(bigint,immutable.event) cannot be the reducer here', 'a reducer of another type in replay_all');
 SELECT throws_ok('SELECT immutable.replay(''tap_data.ledger'', ''s'', 0, ''tap_data.counts'')', '42804',
 	'function tap_data.counts(bigint,immutable.event) cannot be the reducer here', 'a reducer of another state');
+SELECT throws_ok($$SELECT immutable.explain_reducer('texteq')$$, '42804', 'function texteq(text,text) cannot be the reducer here', 'explain_reducer of what returns another type');
+SELECT throws_ok($$SELECT immutable.explain_reducer(0)$$, '42883', 'function with OID 0 does not exist', 'explain_reducer of nothing');
+SELECT throws_ok($$SELECT immutable.explain_reducer(NULL)$$, '22004', 'reducer must not be NULL', 'explain_reducer of NULL');
 
 -- 42809: not a log, or not a table to protect
 SELECT throws_ok('SELECT immutable.append(''tap_data.audit'', ''s'', ''t'')', '42809', '"audit" is not a log', 'append to a table');
