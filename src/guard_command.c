@@ -178,7 +178,7 @@ void
 ie_check_rule(Oid relid)
 {
 	ie_check_relation_member(relid);
-	if (ie_is_protected(relid))
+	if (ie_is_protected(relid) || ie_is_read_model(relid))
 		ie_refuse(relid, "create a rule on", "CREATE RULE");
 }
 
@@ -234,7 +234,7 @@ check_column_rename(Oid relid, bool inherit)
 	{
 		Oid			member = lfirst_oid(cell);
 
-		if (ie_is_protected(member))
+		if (ie_is_protected(member) || ie_is_read_model(member))
 			ie_refuse(member, "alter", "RENAME COLUMN");
 		ie_check_type_change(get_rel_type_id(member));
 	}
@@ -278,7 +278,7 @@ check_new_trigger(const CreateTrigStmt *command)
 	if (OidIsValid(relid) && command->replace)
 		check_replacement(command, relid);
 	if (ie_is_guard_name(command->trigname) &&
-		LookupFuncName(command->funcname, 0, NULL, true) != ie_guard_function())
+		!ie_is_guard_function(LookupFuncName(command->funcname, 0, NULL, true)))
 		ie_refuse_guard_name(command->trigname);
 }
 
@@ -308,7 +308,7 @@ check_drop(const DropStmt *command)
 		{
 			case OBJECT_TABLE:
 				relid = find(makeRangeVarFromNameList((List *) object));
-				if (ie_is_protected(relid))
+				if (ie_is_protected(relid) || ie_is_read_model(relid))
 					ie_refuse(relid, "drop", "DROP TABLE");
 				break;
 			case OBJECT_SEQUENCE:

@@ -98,7 +98,7 @@ check_drop(Oid classid, Oid objid, int subid, bool internal)
 static void
 check_drop_column(Oid relid)
 {
-	if (ie_is_protected(relid) && is_guarded())
+	if ((ie_is_protected(relid) || ie_is_read_model(relid)) && is_guarded())
 		ie_refuse(relid, "alter", "Dropping a column");
 	if (OidIsValid(ie_protected_user(get_rel_type_id(relid))) && is_guarded())
 		ie_check_type_change(get_rel_type_id(relid));

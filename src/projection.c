@@ -10,6 +10,7 @@
 #include "access/relation.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "compat.h"
@@ -23,6 +24,7 @@
 #include "utils/regproc.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/varlena.h"
 
 /* The arguments of create_projection. */
 enum
@@ -43,6 +45,7 @@ static bool has_rows(Relation rel);
 static void check_log(Oid log, bool is_inline);
 static void check_key(const IeProjection *projection);
 static void register_projection(FunctionCallInfo fcinfo);
+static char *search_path(void);
 static void run(const char *query, Oid target);
 static void become_inline(IeProjection *projection);
 static void become_asynchronous(IeProjection *projection);
@@ -93,9 +96,9 @@ ie_drop_projection(PG_FUNCTION_ARGS)
 	projection = ie_known_projection(target);
 	ie_check_projection_right(projection);
 	log = projection->log;
+	ie_hold_projection(target, true);	/* first: refresh locks the table later */
 	LockRelationOid(log, ShareRowExclusiveLock);
 	LockRelationOid(target, AccessExclusiveLock);
-	ie_hold_projection(target, true);
 	ie_release_read_model(target);
 	run("DELETE FROM immutable.projections WHERE target OPERATOR(pg_catalog.=) $1::pg_catalog.oid", target);
 	run("DELETE FROM immutable.projection_positions WHERE target OPERATOR(pg_catalog.=) $1::pg_catalog.oid", target);
@@ -122,8 +125,11 @@ ie_set_projection_mode(PG_FUNCTION_ARGS)
 	LockRelationOid(ie_projection(target)->log, ShareRowExclusiveLock);
 	projection = ie_projection(target);
 	if (projection->is_inline == is_inline)
-		PG_RETURN_VOID();
-	if (is_inline)
+	{
+		if (is_inline)
+			ie_attach_to_log(projection->log);	/* it may be missing */
+	}
+	else if (is_inline)
 	{
 		check_log(projection->log, true);
 		check_key(projection);
@@ -172,15 +178,17 @@ check_target(Oid target)
 	ie_check_owner(rel);
 	if ((rel->rd_rel->relkind != RELKIND_RELATION &&
 		 rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE) ||
-		rel->rd_rel->relispartition ||
-		rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP ||
+		rel->rd_rel->relispartition || has_superclass(target) ||
+		(rel->rd_rel->relkind == RELKIND_RELATION && has_subclass(target)) ||
+		rel->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT ||
+		rel->rd_rel->relforcerowsecurity ||
 		rel->rd_rules != NULL || ie_is_protected(target) ||
 		ie_is_member(RelationRelationId, target))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" cannot be a read model", RelationGetRelationName(rel)),
-				 errdetail("A read model is an ordinary table, not temporary, not a partition, not immutable, without rules.")));
-	if (ie_is_read_model(rel))
+				 errdetail("A read model is a permanent table, not immutable, not a partition, without inheritance, rules and FORCE ROW LEVEL SECURITY.")));
+	if (ie_is_read_model(target))
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("\"%s\" is the read model of a projection already",
@@ -200,11 +208,14 @@ has_rows(Relation rel)
 {
 	bool		found;
 
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetLatestSnapshot());
 	SPI_connect();
 	SPI_execute(psprintf("SELECT 1 FROM %s LIMIT 1", ie_qualified_name(rel)),
-				false, 1);
+				true, 1);
 	found = SPI_processed > 0;
 	SPI_finish();
+	PopActiveSnapshot();
 	return found;
 }
 
@@ -242,9 +253,9 @@ static void
 register_projection(FunctionCallInfo fcinfo)
 {
 	Oid			types[] = {REGCLASSOID, REGCLASSOID, TEXTOID, TEXTARRAYOID,
-	TEXTARRAYOID, TEXTOID, TEXTOID, BOOLOID, NAMEOID, TEXTOID};
-	Datum		values[10];
-	char		nulls[] = "          ";
+	TEXTARRAYOID, TEXTOID, TEXTOID, BOOLOID, TEXTOID};
+	Datum		values[9];
+	char		nulls[] = "         ";
 
 	values[0] = PG_GETARG_DATUM(ARG_TARGET);
 	values[1] = PG_GETARG_DATUM(ARG_LOG);
@@ -254,15 +265,34 @@ register_projection(FunctionCallInfo fcinfo)
 	values[5] = PG_GETARG_DATUM(ARG_PREFIX);
 	values[6] = CStringGetTextDatum("async");
 	values[7] = PG_GETARG_DATUM(ARG_COMMUTATIVE);
-	values[8] = DirectFunctionCall1(namein, CStringGetDatum(GetUserNameFromId(GetUserId(), false)));
-	values[9] = CStringGetTextDatum(namespace_search_path);
+	values[8] = CStringGetTextDatum(search_path());
 	nulls[4] = PG_ARGISNULL(ARG_TYPES) ? 'n' : ' ';
 	nulls[5] = PG_ARGISNULL(ARG_PREFIX) ? 'n' : ' ';
 	ie_registry_query("INSERT INTO immutable.projections"
-					  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-					  10, types, values, nulls, NULL, NULL);
+					  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+					  9, types, values, nulls, NULL, NULL);
 	ie_registry_query("INSERT INTO immutable.projection_positions VALUES ($1, $2, 0)",
 					  2, types, values, NULL, NULL, NULL);
+}
+
+/*
+ * The search_path to run with: the caller's, but temporary objects, which each
+ * who appends may have others of, come last.
+ */
+static char *
+search_path(void)
+{
+	List	   *schemas = NIL;
+	ListCell   *cell;
+	StringInfoData path;
+
+	initStringInfo(&path);
+	if (SplitIdentifierString(pstrdup(namespace_search_path), ',', &schemas))
+		foreach(cell, schemas)
+			if (strcmp(lfirst(cell), "pg_temp") != 0)
+				appendStringInfo(&path, "%s, ", quote_identifier(lfirst(cell)));
+	appendStringInfoString(&path, "pg_temp");
+	return path.data;
 }
 
 /* Run a registry query about a projection. */
@@ -314,6 +344,9 @@ set_mode(Oid target, const char *mode)
 	ie_registry_query("UPDATE immutable.projections SET mode = $2"
 					  " WHERE target OPERATOR(pg_catalog.=) $1::pg_catalog.oid",
 					  2, types, values, NULL, NULL, NULL);
+	run("UPDATE immutable.projection_positions SET error = NULL, error_sqlstate = NULL,"
+		" error_position = NULL, error_event = NULL, failed_at = NULL"
+		" WHERE target OPERATOR(pg_catalog.=) $1::pg_catalog.oid", target);
 	CommandCounterIncrement();
 }
 

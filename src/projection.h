@@ -7,6 +7,7 @@
 #include "immutable_events.h"
 
 #include "access/htup_details.h"
+#include "compat.h"
 #include "executor/executor.h"
 
 /* A column of a read model's primary key. */
@@ -30,10 +31,12 @@ typedef struct IeProjection
 {
 	Oid			target;			/* the read model; the hash key */
 	bool		valid;
+	bool		running;		/* being projected into, see ie_project */
+	uint64		changes;		/* of the catalogs, when it was compiled */
 	MemoryContext context;		/* of all that follows */
 	char	   *name;			/* of the read model, for messages */
 	Oid			log;
-	Oid			owner;
+	Oid			owner;			/* of the read model: runs the projection */
 	char	   *search_path;
 	Oid			function;		/* the reducer, */
 	char	   *reducer_name;	/* as the registry has it */
@@ -88,6 +91,7 @@ typedef struct IeKeyGroup
 extern IeProjection *ie_projection(Oid target);
 extern IeProjection *ie_known_projection(Oid target);
 extern List *ie_inline_projections(Oid log);
+extern bool ie_follows_projected(Oid log, int64 first, int64 last);
 extern void ie_projection_enter(const IeProjection *projection,
 								IeCaller *caller);
 extern void ie_projection_leave(const IeCaller *caller);
@@ -110,6 +114,7 @@ extern void ie_add_rows(IeProjection *projection, IeKeyGroup *groups,
 extern void ie_write_rows(IeProjection *projection, IeKeyGroup *groups,
 						  int count);
 extern bool ie_is_projecting(Oid target);
+pg_noreturn extern void ie_refuse_meddling(const IeProjection *projection);
 
 /* projector.c: a batch of events into a read model */
 
@@ -125,9 +130,6 @@ extern void ie_project_inline(Oid target, Tuplestorestate *events,
 
 /* projection_triggers.c: the triggers that a projection needs */
 
-extern bool ie_is_read_model(Relation rel);
-extern void ie_guard_read_model(Oid target);
-extern void ie_release_read_model(Oid target);
 extern void ie_attach_to_log(Oid log);
 extern void ie_detach_from_log(Oid log);
 
