@@ -21,7 +21,6 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
-#include "utils/regproc.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/varlena.h"
@@ -77,6 +76,7 @@ ie_create_projection(PG_FUNCTION_ARGS)
 	projection = ie_projection(target);
 	if (is_inline)
 		check_key(projection);
+	ie_record_fingerprint(projection);
 	ie_guard_read_model(target);
 	if (is_inline)
 		become_inline(ie_projection(target));
@@ -259,7 +259,8 @@ register_projection(FunctionCallInfo fcinfo)
 
 	values[0] = PG_GETARG_DATUM(ARG_TARGET);
 	values[1] = PG_GETARG_DATUM(ARG_LOG);
-	values[2] = CStringGetTextDatum(format_procedure_qualified(PG_GETARG_OID(ARG_REDUCER)));
+	values[2] = CStringGetTextDatum(ie_reducer_text(PG_GETARG_OID(ARG_TARGET),
+													PG_GETARG_OID(ARG_REDUCER)));
 	values[3] = PG_GETARG_DATUM(ARG_KEY);
 	values[4] = PG_GETARG_DATUM(ARG_TYPES);
 	values[5] = PG_GETARG_DATUM(ARG_PREFIX);

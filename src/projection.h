@@ -90,6 +90,8 @@ typedef struct IeKeyGroup
 
 extern IeProjection *ie_projection(Oid target);
 extern IeProjection *ie_known_projection(Oid target);
+extern char *ie_reducer_text(Oid target, Oid function);
+extern Oid	ie_find_reducer(const IeProjection *projection, bool missing_ok);
 extern List *ie_inline_projections(Oid log);
 extern bool ie_follows_projected(Oid log, int64 first, int64 last);
 extern void ie_projection_enter(const IeProjection *projection,
@@ -141,5 +143,9 @@ extern void ie_project_rest(IeProjection *projection);
 /* projection.c: make a projection, change its mode, give it up */
 
 extern void ie_check_projection_right(const IeProjection *projection);
+
+/* projection_status.c: how a projection stands */
+
+extern void ie_record_fingerprint(const IeProjection *projection);
 
 #endif							/* IMMUTABLE_EVENTS_PROJECTION_H */

@@ -15,18 +15,22 @@
 #include "compat.h"
 #include "miscadmin.h"
 #include "optimizer/optimizer.h"
+#include "parser/parse_func.h"
 #include "rewrite/rewriteHandler.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/regproc.h"
 #include "utils/rel.h"
 #include "utils/syscache.h"
 #include "utils/typcache.h"
+#include "utils/varlena.h"
 
 static HTAB *cache = NULL;
 static IeRegistryWatch watch = {.table = "projections"};
@@ -59,6 +63,7 @@ static void receive(void *state);
 static void receive_targets(void *state);
 static Datum kept(int number, bool *isnull);
 static void compile(IeProjection *projection);
+static void add_context(void *arg);
 static void prepare_defaults(IeProjection *projection, Relation target);
 
 /* A projection, ready to run; an error when there is none. */
@@ -150,6 +155,46 @@ ie_known_projection(Oid target)
 												ALLOCSET_DEFAULT_SIZES);
 	read_registry(projection);
 	return projection;
+}
+
+/*
+ * What the registry calls a reducer: its name, if its arguments are a row of
+ * the read model and an event; these may be renamed. Else all of it.
+ */
+char *
+ie_reducer_text(Oid target, Oid function)
+{
+	Oid			types[] = {get_rel_type_id(target), ie_event_type()};
+	Oid		   *actual;
+	int			count;
+
+	(void) get_func_signature(function, &actual, &count);
+	if (count != lengthof(types) || memcmp(actual, types, sizeof(types)) != 0)
+		return format_procedure_qualified(function);
+	return quote_qualified_identifier(get_namespace_name(get_func_namespace(function)),
+									  get_func_name(function));
+}
+
+/* The function that the registry means. */
+Oid
+ie_find_reducer(const IeProjection *projection, bool missing_ok)
+{
+	Oid			types[] = {get_rel_type_id(projection->target), ie_event_type()};
+	const char *name = projection->reducer_name;
+	LOCAL_FCINFO(fcinfo, 1);
+	FmgrInfo	flinfo;
+	Oid			found;
+
+	if (name[strlen(name) - 1] != ')')
+		return LookupFuncName(textToQualifiedNameList(cstring_to_text(name)),
+							  lengthof(types), types, missing_ok);
+	if (!missing_ok)
+		return DatumGetObjectId(DirectFunctionCall1(regprocedurein, CStringGetDatum(name)));
+	fmgr_info(F_TO_REGPROCEDURE, &flinfo);
+	InitFunctionCallInfoData(*fcinfo, &flinfo, 1, InvalidOid, NULL, NULL);
+	fcinfo->args[0] = (NullableDatum) {CStringGetTextDatum(name), false};
+	found = DatumGetObjectId(FunctionCallInvoke(fcinfo));
+	return fcinfo->isnull ? InvalidOid : found;
 }
 
 /* Go on as the owner, with the search_path of the projection. */
@@ -342,11 +387,12 @@ compile(IeProjection *projection)
 	uint64		changes = ie_catalog_changes();
 	MemoryContext caller_context;
 	IeCaller	caller;
+	ErrorContextCallback callback = {.callback = add_context,
+	.arg = projection->name, .previous = error_context_stack};
 
+	error_context_stack = &callback;
 	ie_projection_enter(projection, &caller);
-	projection->function =
-		DatumGetObjectId(DirectFunctionCall1(regprocedurein,
-											 CStringGetDatum(projection->reducer_name)));
+	projection->function = ie_find_reducer(projection, false);
 	caller_context = MemoryContextSwitchTo(projection->context);
 	projection->columns = CreateTupleDescCopyConstr(RelationGetDescr(target));
 	projection->event_columns = lookup_rowtype_tupdesc_copy(event, -1);
@@ -363,8 +409,16 @@ compile(IeProjection *projection)
 	projection->valid = watch.current;
 	MemoryContextSwitchTo(caller_context);
 	ie_projection_leave(&caller);
+	error_context_stack = callback.previous;
 	relation_close(log, NoLock);
 	relation_close(target, NoLock);
+}
+
+/* Say which projection cannot be made ready. */
+static void
+add_context(void *arg)
+{
+	errcontext("projection \"%s\"", (char *) arg);
 }
 
 /* The defaults of columns, for rows of keys seen first. */
