@@ -1,8 +1,9 @@
 /*
  * changes.c: notice what may make a compiled expression stale.
  *
- * Functions, operators, types and the row types of tables change seldom, and
- * an expression is compiled anew quickly: one counter stands for all of them.
+ * Functions, operators, types, schemas and the row types of tables change
+ * seldom, and an expression is compiled anew quickly: one counter stands for
+ * all of them.
  */
 #include "immutable_events.h"
 
@@ -26,6 +27,7 @@ ie_catalog_changes(void)
 		CacheRegisterSyscacheCallback(PROCOID, catalog_changed, (Datum) 0);
 		CacheRegisterSyscacheCallback(TYPEOID, catalog_changed, (Datum) 0);
 		CacheRegisterSyscacheCallback(OPEROID, catalog_changed, (Datum) 0);
+		CacheRegisterSyscacheCallback(NAMESPACEOID, catalog_changed, (Datum) 0);
 		watching = true;
 	}
 	return changes;
@@ -39,7 +41,7 @@ relation_changed(Datum arg pg_attribute_unused(),
 	changes++;
 }
 
-/* A function, a type or an operator changed. */
+/* A function, a type, an operator or the name of a schema changed. */
 static void
 catalog_changed(Datum arg pg_attribute_unused(),
 				int cacheid pg_attribute_unused(),

@@ -7,7 +7,7 @@
  * kinds of row in: the one that append has announced, what logical
  * replication applies, and an import by the owner.
  */
-#include "immutable_events.h"
+#include "projected.h"
 
 #include "access/relation.h"
 #include "catalog/pg_trigger.h"

@@ -5,7 +5,7 @@
  * command names; guard_ddl.c asks the same rules again with the OIDs that the
  * command has worked on. What does not exist is left to PostgreSQL.
  */
-#include "immutable_events.h"
+#include "projected.h"
 
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
@@ -187,9 +187,15 @@ static void
 check_rename(const RenameStmt *command)
 {
 	if (command->renameType == OBJECT_SCHEMA)
+	{
 		ie_check_member(OBJECT_SCHEMA, (Node *) makeString(command->subname));
+		ie_check_schema_rename(command->subname);
+	}
 	else if (command->relation == NULL)
+	{
 		ie_check_member(command->renameType, command->object);
+		ie_check_named_reducer(command->renameType, command->object, "rename");
+	}
 	else
 		ie_check_relation_rename(find(command->relation), command);
 }
@@ -249,7 +255,10 @@ check_new_schema(const AlterObjectSchemaStmt *command)
 	if (command->relation != NULL)
 		ie_check_relation_member(find(command->relation));
 	else
+	{
 		ie_check_member(command->objectType, command->object);
+		ie_check_named_reducer(command->objectType, command->object, "move");
+	}
 }
 
 /* DEPENDS ON EXTENSION: dropping that would take a guard with it. */

@@ -8,7 +8,7 @@
  * of the OIDs that the command has worked on. New parts of a protected table
  * get their guards there. What is dropped is seen by guard_drop.c.
  */
-#include "immutable_events.h"
+#include "projected.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"

@@ -8,7 +8,7 @@
  * they go with the extension's leave only, and ALTER TABLE may do nothing that
  * the projection could not stand.
  */
-#include "immutable_events.h"
+#include "projected.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"

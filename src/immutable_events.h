@@ -215,20 +215,6 @@ extern void ie_check_type_change(Oid type);
 
 extern List *ie_family(Oid relid, bool inherit);
 
-/* guard_read_model.c: the guards of read models */
-
-#define IE_READ_MODEL_STATEMENT	"immutable_read_model"
-#define IE_READ_MODEL_ROW		"immutable_read_model_row"
-#define IE_PROJECTOR			"immutable_project" /* on the log */
-
-extern bool ie_is_read_model(Oid relid);
-extern void ie_guard_read_model(Oid target);
-extern void ie_release_read_model(Oid target);
-extern void ie_adopt_into_read_model(Oid relid);
-extern void ie_check_read_model_alter(Oid relid, const AlterTableStmt *command);
-extern void ie_refuse_read_model(Oid relid, const char *verb,
-								 const char *reason);
-
 /* guard_alter.c: which forms of ALTER TABLE a protected table allows */
 
 extern void ie_check_alter_table(Oid relid, const AlterTableStmt *command);
@@ -265,14 +251,6 @@ extern void ie_adopt_named(Node *command);
 
 extern const char *ie_preloaded;	/* the setting that names us, or NULL */
 extern void ie_install_hooks(void);
-
-/* projected.c: which read models a log feeds, asked of the registry */
-
-extern PGDLLEXPORT Datum ie_project_trigger(PG_FUNCTION_ARGS);
-extern Oid	ie_fed_by(Oid log, bool only_inline);
-extern const char *ie_projector_problem(Relation log);
-extern bool ie_has_projector(Relation rel);
-extern void ie_check_feeds_nothing(Oid log, const char *verb);
 
 /* log.c: cached facts of a log */
 

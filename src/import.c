@@ -14,6 +14,7 @@
 #include "catalog/namespace.h"
 #include "compat.h"
 #include "miscadmin.h"
+#include "projected.h"
 #include "storage/lmgr.h"
 #include "storage/proc.h"
 #include "utils/inval.h"

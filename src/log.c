@@ -6,7 +6,7 @@
  * until a relcache or syscache message says that something changed. An entry
  * is born invalid and made valid after everything that can throw.
  */
-#include "immutable_events.h"
+#include "projected.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"

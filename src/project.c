@@ -139,7 +139,7 @@ check_streams(Relation log, Tuplestorestate *events, List *targets)
 		values[1] = makeArrayResult(streams, CurrentMemoryContext);
 		values[2] = makeArrayResult(positions, CurrentMemoryContext);
 		ie_registry_query(psprintf("SELECT b.stream FROM (SELECT u.stream, pg_catalog.min(u.position) AS first,"
-								   " pg_catalog.count(*) AS events FROM pg_catalog.unnest($2, $3) u (stream, position)"
+								   " pg_catalog.count(*) AS events FROM ROWS FROM (pg_catalog.unnest($2), pg_catalog.unnest($3)) u (stream, position)"
 								   " GROUP BY u.stream) b"
 								   " WHERE (SELECT pg_catalog.count(*) FROM %s l"
 								   " WHERE l.stream OPERATOR(pg_catalog.=) b.stream COLLATE pg_catalog.\"C\""

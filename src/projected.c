@@ -5,7 +5,7 @@
  * refuses when the trigger of inline projections is missing; imports and
  * replication, which could pass it by; drop_log and unprotect.
  */
-#include "immutable_events.h"
+#include "projected.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"

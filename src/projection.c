@@ -38,6 +38,7 @@ enum
 	ARG_COMMUTATIVE
 };
 
+static bool is_left_alone(Oid target);
 static bool read_mode(FunctionCallInfo fcinfo, int argno);
 static void check_target(Oid target);
 static bool has_rows(Relation rel);
@@ -93,6 +94,11 @@ ie_drop_projection(PG_FUNCTION_ARGS)
 
 	ie_require_arg(fcinfo, 0, "target");
 	target = PG_GETARG_OID(0);
+	if (is_left_alone(target))
+	{
+		ie_release_read_model(target);
+		PG_RETURN_VOID();
+	}
 	projection = ie_known_projection(target);
 	ie_check_projection_right(projection);
 	log = projection->log;
@@ -108,6 +114,25 @@ ie_drop_projection(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
+/* Is it a read model that was restored without the registry? */
+static bool
+is_left_alone(Oid target)
+{
+	Oid			types[] = {REGCLASSOID};
+	Datum		values[] = {ObjectIdGetDatum(target)};
+	Relation	rel;
+
+	if (!ie_is_read_model(target) ||
+		ie_registry_query("SELECT 1 FROM immutable.projections p"
+						  " WHERE p.target OPERATOR(pg_catalog.=) $1::pg_catalog.oid",
+						  1, types, values, NULL, NULL, NULL) > 0)
+		return false;
+	rel = ie_open_relation(target, AccessExclusiveLock);
+	ie_check_owner(rel);
+	relation_close(rel, NoLock);
+	return true;
+}
+
 /* Let a projection run in the transactions of appenders, or beside them. */
 Datum
 ie_set_projection_mode(PG_FUNCTION_ARGS)
@@ -120,6 +145,7 @@ ie_set_projection_mode(PG_FUNCTION_ARGS)
 	target = PG_GETARG_OID(0);
 	is_inline = read_mode(fcinfo, 1);
 	ie_check_projection_right(ie_projection(target));
+	ie_check_idle(ie_projection(target));
 	ie_hold_projection(target, true);
 	/* nobody is appending from here on, and nobody has appended unseen */
 	LockRelationOid(ie_projection(target)->log, ShareRowExclusiveLock);

@@ -4,7 +4,7 @@
 #ifndef IMMUTABLE_EVENTS_PROJECTION_H
 #define IMMUTABLE_EVENTS_PROJECTION_H
 
-#include "immutable_events.h"
+#include "projected.h"
 
 #include "access/htup_details.h"
 #include "compat.h"
@@ -90,6 +90,7 @@ typedef struct IeKeyGroup
 
 extern IeProjection *ie_projection(Oid target);
 extern IeProjection *ie_known_projection(Oid target);
+extern void ie_check_idle(const IeProjection *projection);
 extern char *ie_reducer_text(Oid target, Oid function);
 extern Oid	ie_find_reducer(const IeProjection *projection, bool missing_ok);
 extern List *ie_inline_projections(Oid log);
@@ -102,6 +103,7 @@ extern void ie_projection_leave(const IeCaller *caller);
 
 extern void ie_prepare_keys(IeProjection *projection, Relation target,
 							Relation log);
+extern bool ie_is_key_column(const IeProjection *projection, int attnum);
 extern int	ie_compare_keys(const IeProjection *projection, const Datum *a,
 							const Datum *b);
 extern List *ie_event_keys(IeProjection *projection, TupleTableSlot *event);

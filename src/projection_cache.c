@@ -164,15 +164,8 @@ ie_known_projection(Oid target)
 char *
 ie_reducer_text(Oid target, Oid function)
 {
-	Oid			types[] = {get_rel_type_id(target), ie_event_type()};
-	Oid		   *actual;
-	int			count;
-
-	(void) get_func_signature(function, &actual, &count);
-	if (count != lengthof(types) || memcmp(actual, types, sizeof(types)) != 0)
-		return format_procedure_qualified(function);
-	return quote_qualified_identifier(get_namespace_name(get_func_namespace(function)),
-									  get_func_name(function));
+	return ie_takes_row_and_event(function, target)
+		? ie_reducer_name(function) : format_procedure_qualified(function);
 }
 
 /* The function that the registry means. */
@@ -258,10 +251,18 @@ check_watch(void)
 	ie_watch_registry(&watch);
 }
 
-/*
- * Give back what a projection holds. A trigger on the read model must not pull
- * it away from under the projector.
- */
+/* A trigger on a read model must not pull it away from under the projector. */
+void
+ie_check_idle(const IeProjection *projection)
+{
+	if (projection->running)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("projection \"%s\" is at work", projection->name),
+				 errhint("Do not touch it in a trigger on its read model.")));
+}
+
+/* Give back what a projection holds. */
 static void
 forget(IeProjection *projection)
 {
@@ -269,11 +270,7 @@ forget(IeProjection *projection)
 	projection->write, projection->remove};
 	int			i;
 
-	if (projection->running)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_IN_USE),
-				 errmsg("projection \"%s\" is at work", projection->name),
-				 errhint("Do not touch it in a trigger on its read model.")));
+	ie_check_idle(projection);
 	projection->valid = false;
 	for (i = 0; i < (int) lengthof(plans); i++)
 		if (plans[i] != NULL)

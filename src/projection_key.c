@@ -235,6 +235,18 @@ add_context(void *arg)
 	errcontext("key expression \"%s\"", (char *) arg);
 }
 
+/* Is a column part of the key? */
+bool
+ie_is_key_column(const IeProjection *projection, int attnum)
+{
+	int			i;
+
+	for (i = 0; i < projection->nkeys; i++)
+		if (projection->keys[i].attnum == attnum)
+			return true;
+	return false;
+}
+
 /* Compare two keys, in the order of the primary key. */
 int
 ie_compare_keys(const IeProjection *projection, const Datum *a, const Datum *b)

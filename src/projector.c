@@ -53,7 +53,6 @@ static HeapTupleHeader take_result(const IeProjection *projection,
 								   const IeKeyGroup *group, Datum result);
 static bool is_same_row(const IeProjection *projection, HeapTupleHeader a,
 						HeapTupleHeader b);
-static bool is_key(const IeProjection *projection, int attnum);
 static void add_context(void *arg);
 
 /* Remember an event, in the current context. */
@@ -412,7 +411,7 @@ is_same_row(const IeProjection *projection, HeapTupleHeader a,
 		Datum		y;
 
 		if (column->attisdropped || column->attgenerated != '\0' ||
-			is_key(projection, i))
+			ie_is_key_column(projection, i))
 			continue;
 		x = GetAttributeByNum(a, i, &anull);
 		y = GetAttributeByNum(b, i, &bnull);
@@ -421,18 +420,6 @@ is_same_row(const IeProjection *projection, HeapTupleHeader a,
 			return false;
 	}
 	return true;
-}
-
-/* Is a column part of the key? */
-static bool
-is_key(const IeProjection *projection, int attnum)
-{
-	int			i;
-
-	for (i = 0; i < projection->nkeys; i++)
-		if (projection->keys[i].attnum == attnum)
-			return true;
-	return false;
 }
 
 /* Say which projection and which event an error is about. */

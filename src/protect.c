@@ -5,7 +5,7 @@
  * so each leaf has guards of its own; the same holds for a table with
  * inheritance children. Nothing is changed before every member was checked.
  */
-#include "immutable_events.h"
+#include "projected.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"

@@ -5,7 +5,7 @@
  * be it enabled or not: a guard that somebody has disabled by surgery on the
  * catalogs does not make the rest of the table free.
  */
-#include "immutable_events.h"
+#include "projected.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
@@ -142,7 +142,9 @@ ie_guarded_by(Oid trigger)
 	scan = systable_beginscan(catalog, TriggerOidIndexId, true, NULL, 1, &key);
 	tuple = systable_getnext(scan);
 	if (HeapTupleIsValid(tuple) &&
-		ie_is_guard_function(((Form_pg_trigger) GETSTRUCT(tuple))->tgfoid))
+		ie_is_guard_function(((Form_pg_trigger) GETSTRUCT(tuple))->tgfoid) &&
+		(((Form_pg_trigger) GETSTRUCT(tuple))->tgfoid != ie_own_function("_project") ||
+		 ie_is_log_oid(((Form_pg_trigger) GETSTRUCT(tuple))->tgrelid)))
 		relid = ((Form_pg_trigger) GETSTRUCT(tuple))->tgrelid;
 	systable_endscan(scan);
 	table_close(catalog, AccessShareLock);

@@ -198,7 +198,6 @@ write_query(const IeProjection *projection, const char *name)
 	StringInfoData query;
 	StringInfoData changes;
 	int			i;
-	int			k;
 
 	initStringInfo(&query);
 	appendStringInfo(&query, "INSERT INTO %s (", name);
@@ -211,11 +210,8 @@ write_query(const IeProjection *projection, const char *name)
 	for (i = 0; i < projection->columns->natts; i++)
 	{
 		Form_pg_attribute column = TupleDescAttr(projection->columns, i);
-		bool		is_key = false;
 
-		for (k = 0; k < projection->nkeys; k++)
-			is_key |= projection->keys[k].attnum == i + 1;
-		if (is_key || column->attisdropped || column->attgenerated != '\0' ||
+		if (ie_is_key_column(projection, i + 1) || column->attisdropped || column->attgenerated != '\0' ||
 			column->attidentity == ATTRIBUTE_IDENTITY_ALWAYS)
 			continue;
 		appendStringInfo(&changes, "%s%s = EXCLUDED.%s", separator,
