@@ -9,11 +9,11 @@ CREATE TABLE immutable.projections (
 	stream_prefix text,
 	mode text NOT NULL,
 	commutative boolean NOT NULL,
-	owner name NOT NULL,
 	search_path text NOT NULL,
 	fingerprint text,
 	created_at timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp()
 );
+CREATE INDEX projections_log_idx ON immutable.projections (log);
 SELECT pg_catalog.pg_extension_config_dump('immutable.projections', '');
 COMMENT ON TABLE immutable.projections IS
 'registry of projections; immutable.projection_status shows how they stand';
@@ -77,7 +77,7 @@ CREATE FUNCTION immutable._guard_read_model() RETURNS trigger
 LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'ie_read_model_guard';
 COMMENT ON FUNCTION immutable._guard_read_model() IS
-'statement trigger on a read model: refuses what does not come from its projection (23001)';
+'trigger on a read model: refuses what does not come from its projection (23001)';
 
 CREATE FUNCTION immutable.create_projection(
 	target regclass, log regclass, reducer regproc, key text[] DEFAULT '{stream}',

@@ -2,8 +2,8 @@
  * changes.c: notice what may make a compiled expression stale.
  *
  * Functions, operators, types, row types of tables, and what else an expression
- * may mention change seldom, and
- * an expression is compiled anew quickly: one counter stands for all of them.
+ * may mention change seldom, and an expression is compiled anew quickly: one
+ * counter stands for all of them.
  */
 #include "immutable_events.h"
 

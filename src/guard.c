@@ -7,7 +7,7 @@
  * kinds of row in: the one that append has announced, what logical
  * replication applies, and an import by the owner.
  */
-#include "immutable_events.h"
+#include "projected.h"
 
 #include "access/relation.h"
 #include "catalog/pg_trigger.h"
@@ -23,6 +23,9 @@ static uint64 other_rows = 0;	/* let in, and not from append */
 
 static const char *verb(TriggerEvent event);
 static void check_insert(TriggerData *trigdata);
+pg_noreturn static void refuse_past_projections(Relation rel,
+												const char *detail,
+												const char *hint);
 static bool is_admitted(TriggerData *trigdata);
 static bool is_replicated(void);
 pg_noreturn static void refuse(Relation rel, const char *action);
@@ -76,13 +79,36 @@ check_insert(TriggerData *trigdata)
 		return;
 	other_rows++;
 	if (is_replicated())
+	{
+		if (ie_has_projector(rel))
+			refuse_past_projections(rel, "Logical replication fires no statement triggers.",
+									"Make its projections asynchronous.");
 		return;
+	}
 	if (!ie_import || !ie_is_log(rel))
 		refuse(rel, "insert into");
 	if (TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
 		ie_import_row(rel, trigdata->tg_trigslot);
 	else
+	{
+		if (rel->rd_rel->relispartition && ie_has_projector(rel))
+			refuse_past_projections(rel, "A row that goes into a partition does not pass the trigger of its log.",
+									"Import into the log itself.");
 		ie_import_begin(rel);
+	}
+}
+
+/* Raise the error for rows that inline projections would not be told of. */
+static void
+refuse_past_projections(Relation rel, const char *detail, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("cannot insert into \"%s\" past the inline projections of its log",
+					RelationGetRelationName(rel)),
+			 errdetail("%s", detail),
+			 errhint("%s", hint),
+			 errtable(rel)));
 }
 
 /*

@@ -151,6 +151,9 @@ extern Oid	ie_some_protected_table(void);
 extern void ie_release(Oid trigger);
 extern bool ie_is_releasing(void);
 extern void ie_refuse(Oid relid, const char *verb, const char *reason);
+extern Oid	ie_own_function(const char *name);
+extern bool ie_has_triggers(Oid relid);
+extern bool ie_is_guard_function(Oid function);
 
 /* registry.c: queries on the extension's own tables */
 
@@ -203,6 +206,7 @@ extern void ie_check_lasting(Oid relid);
 extern PGDLLEXPORT Datum ie_protect(PG_FUNCTION_ARGS);
 extern void ie_adopt(Oid relid);
 extern void ie_adopt_parts(Oid parent);
+extern List *ie_parents(Oid relid);
 
 /* guard_types.c: which protected tables hold values of a type */
 
@@ -214,6 +218,7 @@ extern List *ie_family(Oid relid, bool inherit);
 
 extern void ie_check_alter_table(Oid relid, const AlterTableStmt *command);
 extern void ie_check_altered_table(Oid relid, const AlterTableStmt *command);
+extern const char *ie_form_name(AlterTableType form);
 
 /* guard_members.c: the extension's own functions, types, tables and schema */
 

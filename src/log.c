@@ -6,7 +6,7 @@
  * until a relcache or syscache message says that something changed. An entry
  * is born invalid and made valid after everything that can throw.
  */
-#include "immutable_events.h"
+#include "projected.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
@@ -203,6 +203,12 @@ build(IeLog *facts, Relation rel)
 			facts->problem = sequence_problem(facts->sequence);
 	}
 	inspect_triggers(facts, rel);
+	if (facts->problem == NULL && facts->is_log && !rel->rd_rel->relispartition)
+	{
+		facts->problem = ie_projector_problem(rel);
+		if (facts->problem != NULL)
+			facts->remedy = "Call immutable.set_projection_mode(..., 'inline') for its read models to put it back, and compare them with the log.";
+	}
 	/* what changed while we read is read again the next time */
 	facts->valid = before == changes;
 }

@@ -10,6 +10,7 @@
 #include "access/relation.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
 #include "compat.h"
@@ -20,9 +21,9 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
-#include "utils/regproc.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/varlena.h"
 
 /* The arguments of create_projection. */
 enum
@@ -37,12 +38,14 @@ enum
 	ARG_COMMUTATIVE
 };
 
+static bool is_left_alone(Oid target);
 static bool read_mode(FunctionCallInfo fcinfo, int argno);
 static void check_target(Oid target);
 static bool has_rows(Relation rel);
 static void check_log(Oid log, bool is_inline);
 static void check_key(const IeProjection *projection);
 static void register_projection(FunctionCallInfo fcinfo);
+static char *search_path(void);
 static void run(const char *query, Oid target);
 static void become_inline(IeProjection *projection);
 static void become_asynchronous(IeProjection *projection);
@@ -74,6 +77,7 @@ ie_create_projection(PG_FUNCTION_ARGS)
 	projection = ie_projection(target);
 	if (is_inline)
 		check_key(projection);
+	ie_record_fingerprint(projection);
 	ie_guard_read_model(target);
 	if (is_inline)
 		become_inline(ie_projection(target));
@@ -90,12 +94,17 @@ ie_drop_projection(PG_FUNCTION_ARGS)
 
 	ie_require_arg(fcinfo, 0, "target");
 	target = PG_GETARG_OID(0);
+	if (is_left_alone(target))
+	{
+		ie_release_read_model(target);
+		PG_RETURN_VOID();
+	}
 	projection = ie_known_projection(target);
 	ie_check_projection_right(projection);
 	log = projection->log;
+	ie_hold_projection(target, true);	/* first: refresh locks the table later */
 	LockRelationOid(log, ShareRowExclusiveLock);
 	LockRelationOid(target, AccessExclusiveLock);
-	ie_hold_projection(target, true);
 	ie_release_read_model(target);
 	run("DELETE FROM immutable.projections WHERE target OPERATOR(pg_catalog.=) $1::pg_catalog.oid", target);
 	run("DELETE FROM immutable.projection_positions WHERE target OPERATOR(pg_catalog.=) $1::pg_catalog.oid", target);
@@ -103,6 +112,25 @@ ie_drop_projection(PG_FUNCTION_ARGS)
 	if (ie_inline_projections(log) == NIL)
 		ie_detach_from_log(log);
 	PG_RETURN_VOID();
+}
+
+/* Is it a read model that was restored without the registry? */
+static bool
+is_left_alone(Oid target)
+{
+	Oid			types[] = {REGCLASSOID};
+	Datum		values[] = {ObjectIdGetDatum(target)};
+	Relation	rel;
+
+	if (!ie_is_read_model(target) ||
+		ie_registry_query("SELECT 1 FROM immutable.projections p"
+						  " WHERE p.target OPERATOR(pg_catalog.=) $1::pg_catalog.oid",
+						  1, types, values, NULL, NULL, NULL) > 0)
+		return false;
+	rel = ie_open_relation(target, AccessExclusiveLock);
+	ie_check_owner(rel);
+	relation_close(rel, NoLock);
+	return true;
 }
 
 /* Let a projection run in the transactions of appenders, or beside them. */
@@ -117,13 +145,17 @@ ie_set_projection_mode(PG_FUNCTION_ARGS)
 	target = PG_GETARG_OID(0);
 	is_inline = read_mode(fcinfo, 1);
 	ie_check_projection_right(ie_projection(target));
+	ie_check_idle(ie_projection(target));
 	ie_hold_projection(target, true);
 	/* nobody is appending from here on, and nobody has appended unseen */
 	LockRelationOid(ie_projection(target)->log, ShareRowExclusiveLock);
 	projection = ie_projection(target);
 	if (projection->is_inline == is_inline)
-		PG_RETURN_VOID();
-	if (is_inline)
+	{
+		if (is_inline)
+			ie_attach_to_log(projection->log);	/* it may be missing */
+	}
+	else if (is_inline)
 	{
 		check_log(projection->log, true);
 		check_key(projection);
@@ -172,15 +204,17 @@ check_target(Oid target)
 	ie_check_owner(rel);
 	if ((rel->rd_rel->relkind != RELKIND_RELATION &&
 		 rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE) ||
-		rel->rd_rel->relispartition ||
-		rel->rd_rel->relpersistence == RELPERSISTENCE_TEMP ||
+		rel->rd_rel->relispartition || has_superclass(target) ||
+		(rel->rd_rel->relkind == RELKIND_RELATION && has_subclass(target)) ||
+		rel->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT ||
+		rel->rd_rel->relforcerowsecurity ||
 		rel->rd_rules != NULL || ie_is_protected(target) ||
 		ie_is_member(RelationRelationId, target))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" cannot be a read model", RelationGetRelationName(rel)),
-				 errdetail("A read model is an ordinary table, not temporary, not a partition, not immutable, without rules.")));
-	if (ie_is_read_model(rel))
+				 errdetail("A read model is a permanent table, not immutable, not a partition, without inheritance, rules and FORCE ROW LEVEL SECURITY.")));
+	if (ie_is_read_model(target))
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("\"%s\" is the read model of a projection already",
@@ -200,11 +234,14 @@ has_rows(Relation rel)
 {
 	bool		found;
 
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetLatestSnapshot());
 	SPI_connect();
 	SPI_execute(psprintf("SELECT 1 FROM %s LIMIT 1", ie_qualified_name(rel)),
-				false, 1);
+				true, 1);
 	found = SPI_processed > 0;
 	SPI_finish();
+	PopActiveSnapshot();
 	return found;
 }
 
@@ -242,27 +279,47 @@ static void
 register_projection(FunctionCallInfo fcinfo)
 {
 	Oid			types[] = {REGCLASSOID, REGCLASSOID, TEXTOID, TEXTARRAYOID,
-	TEXTARRAYOID, TEXTOID, TEXTOID, BOOLOID, NAMEOID, TEXTOID};
-	Datum		values[10];
-	char		nulls[] = "          ";
+	TEXTARRAYOID, TEXTOID, TEXTOID, BOOLOID, TEXTOID};
+	Datum		values[9];
+	char		nulls[] = "         ";
 
 	values[0] = PG_GETARG_DATUM(ARG_TARGET);
 	values[1] = PG_GETARG_DATUM(ARG_LOG);
-	values[2] = CStringGetTextDatum(format_procedure_qualified(PG_GETARG_OID(ARG_REDUCER)));
+	values[2] = CStringGetTextDatum(ie_reducer_text(PG_GETARG_OID(ARG_TARGET),
+													PG_GETARG_OID(ARG_REDUCER)));
 	values[3] = PG_GETARG_DATUM(ARG_KEY);
 	values[4] = PG_GETARG_DATUM(ARG_TYPES);
 	values[5] = PG_GETARG_DATUM(ARG_PREFIX);
 	values[6] = CStringGetTextDatum("async");
 	values[7] = PG_GETARG_DATUM(ARG_COMMUTATIVE);
-	values[8] = DirectFunctionCall1(namein, CStringGetDatum(GetUserNameFromId(GetUserId(), false)));
-	values[9] = CStringGetTextDatum(namespace_search_path);
+	values[8] = CStringGetTextDatum(search_path());
 	nulls[4] = PG_ARGISNULL(ARG_TYPES) ? 'n' : ' ';
 	nulls[5] = PG_ARGISNULL(ARG_PREFIX) ? 'n' : ' ';
 	ie_registry_query("INSERT INTO immutable.projections"
-					  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-					  10, types, values, nulls, NULL, NULL);
+					  " VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
+					  9, types, values, nulls, NULL, NULL);
 	ie_registry_query("INSERT INTO immutable.projection_positions VALUES ($1, $2, 0)",
 					  2, types, values, NULL, NULL, NULL);
+}
+
+/*
+ * The search_path to run with: the caller's, but temporary objects, which each
+ * who appends may have others of, come last.
+ */
+static char *
+search_path(void)
+{
+	List	   *schemas = NIL;
+	ListCell   *cell;
+	StringInfoData path;
+
+	initStringInfo(&path);
+	if (SplitIdentifierString(pstrdup(namespace_search_path), ',', &schemas))
+		foreach(cell, schemas)
+			if (strcmp(lfirst(cell), "pg_temp") != 0)
+				appendStringInfo(&path, "%s, ", quote_identifier(lfirst(cell)));
+	appendStringInfoString(&path, "pg_temp");
+	return path.data;
 }
 
 /* Run a registry query about a projection. */
@@ -314,6 +371,9 @@ set_mode(Oid target, const char *mode)
 	ie_registry_query("UPDATE immutable.projections SET mode = $2"
 					  " WHERE target OPERATOR(pg_catalog.=) $1::pg_catalog.oid",
 					  2, types, values, NULL, NULL, NULL);
+	run("UPDATE immutable.projection_positions SET error = NULL, error_sqlstate = NULL,"
+		" error_position = NULL, error_event = NULL, failed_at = NULL"
+		" WHERE target OPERATOR(pg_catalog.=) $1::pg_catalog.oid", target);
 	CommandCounterIncrement();
 }
 

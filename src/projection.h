@@ -4,9 +4,10 @@
 #ifndef IMMUTABLE_EVENTS_PROJECTION_H
 #define IMMUTABLE_EVENTS_PROJECTION_H
 
-#include "immutable_events.h"
+#include "projected.h"
 
 #include "access/htup_details.h"
+#include "compat.h"
 #include "executor/executor.h"
 
 /* A column of a read model's primary key. */
@@ -30,10 +31,12 @@ typedef struct IeProjection
 {
 	Oid			target;			/* the read model; the hash key */
 	bool		valid;
+	bool		running;		/* being projected into, see ie_project */
+	uint64		changes;		/* of the catalogs, when it was compiled */
 	MemoryContext context;		/* of all that follows */
 	char	   *name;			/* of the read model, for messages */
 	Oid			log;
-	Oid			owner;
+	Oid			owner;			/* of the read model: runs the projection */
 	char	   *search_path;
 	Oid			function;		/* the reducer, */
 	char	   *reducer_name;	/* as the registry has it */
@@ -87,7 +90,11 @@ typedef struct IeKeyGroup
 
 extern IeProjection *ie_projection(Oid target);
 extern IeProjection *ie_known_projection(Oid target);
+extern void ie_check_idle(const IeProjection *projection);
+extern char *ie_reducer_text(Oid target, Oid function);
+extern Oid	ie_find_reducer(const IeProjection *projection, bool missing_ok);
 extern List *ie_inline_projections(Oid log);
+extern bool ie_follows_projected(Oid log, int64 first, int64 last);
 extern void ie_projection_enter(const IeProjection *projection,
 								IeCaller *caller);
 extern void ie_projection_leave(const IeCaller *caller);
@@ -96,6 +103,7 @@ extern void ie_projection_leave(const IeCaller *caller);
 
 extern void ie_prepare_keys(IeProjection *projection, Relation target,
 							Relation log);
+extern bool ie_is_key_column(const IeProjection *projection, int attnum);
 extern int	ie_compare_keys(const IeProjection *projection, const Datum *a,
 							const Datum *b);
 extern List *ie_event_keys(IeProjection *projection, TupleTableSlot *event);
@@ -110,6 +118,7 @@ extern void ie_add_rows(IeProjection *projection, IeKeyGroup *groups,
 extern void ie_write_rows(IeProjection *projection, IeKeyGroup *groups,
 						  int count);
 extern bool ie_is_projecting(Oid target);
+pg_noreturn extern void ie_refuse_meddling(const IeProjection *projection);
 
 /* projector.c: a batch of events into a read model */
 
@@ -125,9 +134,6 @@ extern void ie_project_inline(Oid target, Tuplestorestate *events,
 
 /* projection_triggers.c: the triggers that a projection needs */
 
-extern bool ie_is_read_model(Relation rel);
-extern void ie_guard_read_model(Oid target);
-extern void ie_release_read_model(Oid target);
 extern void ie_attach_to_log(Oid log);
 extern void ie_detach_from_log(Oid log);
 
@@ -139,5 +145,9 @@ extern void ie_project_rest(IeProjection *projection);
 /* projection.c: make a projection, change its mode, give it up */
 
 extern void ie_check_projection_right(const IeProjection *projection);
+
+/* projection_status.c: how a projection stands */
+
+extern void ie_record_fingerprint(const IeProjection *projection);
 
 #endif							/* IMMUTABLE_EVENTS_PROJECTION_H */

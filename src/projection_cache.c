@@ -15,17 +15,22 @@
 #include "compat.h"
 #include "miscadmin.h"
 #include "optimizer/optimizer.h"
+#include "parser/parse_func.h"
 #include "rewrite/rewriteHandler.h"
 #include "storage/lmgr.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/regproc.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 #include "utils/typcache.h"
+#include "utils/varlena.h"
 
 static HTAB *cache = NULL;
 static IeRegistryWatch watch = {.table = "projections"};
@@ -35,18 +40,30 @@ typedef struct InlineTargets
 {
 	Oid			log;			/* the hash key */
 	List	   *targets;		/* in order of OID */
+	int64		projected;		/* the highest position, by this backend */
+	uint64		other_rows;		/* that had come into logs without append */
 } InlineTargets;
 
 static HTAB *inline_targets = NULL;
+static MemoryContext targets_context = NULL;
+
+/* Where a query's answer goes. */
+typedef struct Answer
+{
+	MemoryContext context;
+	List	   *targets;
+} Answer;
 
 static void make_cache(void);
 static void check_watch(void);
 static void forget(IeProjection *projection);
 static void read_registry(IeProjection *projection);
+static Oid	owner_of(Oid target);
 static void receive(void *state);
 static void receive_targets(void *state);
 static Datum kept(int number, bool *isnull);
 static void compile(IeProjection *projection);
+static void add_context(void *arg);
 static void prepare_defaults(IeProjection *projection, Relation target);
 
 /* A projection, ready to run; an error when there is none. */
@@ -58,7 +75,7 @@ ie_projection(Oid target)
 
 	check_watch();
 	projection = hash_search(cache, &target, HASH_FIND, &found);
-	if (found && projection->valid && ie_reducer_is_current(projection->reducer))
+	if (found && projection->valid && projection->changes == ie_catalog_changes())
 		return projection;
 	projection = ie_known_projection(target);
 	compile(projection);
@@ -78,23 +95,47 @@ ie_inline_projections(Oid log)
 	entry = hash_search(inline_targets, &log, HASH_FIND, NULL);
 	if (entry == NULL)
 	{
-		List	   *targets = NIL;
+		Answer		answer = {.context = CurrentMemoryContext};
+		MemoryContext caller;
 
 		ie_registry_query("SELECT p.target::pg_catalog.oid FROM immutable.projections p"
 						  " WHERE p.log OPERATOR(pg_catalog.=) $1::pg_catalog.oid"
 						  " AND p.mode OPERATOR(pg_catalog.=) 'inline'"
 						  " ORDER BY p.target::pg_catalog.oid",
-						  1, types, values, NULL, receive_targets, &targets);
+						  1, types, values, NULL, receive_targets, &answer);
 		if (!watch.current)
-			return targets;
+			return answer.targets;
 		entry = hash_search(inline_targets, &log, HASH_ENTER, &found);
-		entry->targets = targets;
+		entry->targets = NIL;
+		entry->projected = 0;
+		entry->other_rows = 0;
+		caller = MemoryContextSwitchTo(targets_context);
+		entry->targets = list_copy(answer.targets);
+		MemoryContextSwitchTo(caller);
 	}
 	return entry->targets;
 }
 
 /*
- * The same without making it ready: the reducer may be gone, the read model
+ * Were these positions appended, above all that this backend has projected?
+ * They will have been projected the next time.
+ */
+bool
+ie_follows_projected(Oid log, int64 first, int64 last)
+{
+	InlineTargets *entry = hash_search(inline_targets, &log, HASH_FIND, NULL);
+	bool		follows;
+
+	if (entry == NULL)
+		return false;
+	follows = first > entry->projected && entry->other_rows == ie_other_rows();
+	entry->projected = Max(entry->projected, last);
+	entry->other_rows = ie_other_rows();
+	return follows;
+}
+
+/*
+ * A projection without making it ready: the reducer may be gone, the read model
  * changed.
  */
 IeProjection *
@@ -107,12 +148,46 @@ ie_known_projection(Oid target)
 	projection = hash_search(cache, &target, HASH_ENTER, &found);
 	if (found)
 		forget(projection);
-	memset((char *) projection + sizeof(Oid), 0, sizeof(*projection) - sizeof(Oid));
+	else
+		memset((char *) projection + sizeof(Oid), 0, sizeof(*projection) - sizeof(Oid));
 	projection->context = AllocSetContextCreate(CacheMemoryContext,
 												"immutable_events projection",
 												ALLOCSET_DEFAULT_SIZES);
 	read_registry(projection);
 	return projection;
+}
+
+/*
+ * What the registry calls a reducer: its name, if its arguments are a row of
+ * the read model and an event; these may be renamed. Else all of it.
+ */
+char *
+ie_reducer_text(Oid target, Oid function)
+{
+	return ie_takes_row_and_event(function, target)
+		? ie_reducer_name(function) : format_procedure_qualified(function);
+}
+
+/* The function that the registry means. */
+Oid
+ie_find_reducer(const IeProjection *projection, bool missing_ok)
+{
+	Oid			types[] = {get_rel_type_id(projection->target), ie_event_type()};
+	const char *name = projection->reducer_name;
+	LOCAL_FCINFO(fcinfo, 1);
+	FmgrInfo	flinfo;
+	Oid			found;
+
+	if (name[strlen(name) - 1] != ')')
+		return LookupFuncName(textToQualifiedNameList(cstring_to_text(name)),
+							  lengthof(types), types, missing_ok);
+	if (!missing_ok)
+		return DatumGetObjectId(DirectFunctionCall1(regprocedurein, CStringGetDatum(name)));
+	fmgr_info(F_TO_REGPROCEDURE, &flinfo);
+	InitFunctionCallInfoData(*fcinfo, &flinfo, 1, InvalidOid, NULL, NULL);
+	fcinfo->args[0] = (NullableDatum) {CStringGetTextDatum(name), false};
+	found = DatumGetObjectId(FunctionCallInvoke(fcinfo));
+	return fcinfo->isnull ? InvalidOid : found;
 }
 
 /* Go on as the owner, with the search_path of the projection. */
@@ -154,7 +229,7 @@ static void
 check_watch(void)
 {
 	HASHCTL		control = {.keysize = sizeof(Oid),
-	.entrysize = sizeof(InlineTargets), .hcxt = CacheMemoryContext};
+	.entrysize = sizeof(InlineTargets)};
 	HASH_SEQ_STATUS status;
 	IeProjection *projection;
 
@@ -165,11 +240,26 @@ check_watch(void)
 	hash_seq_init(&status, cache);
 	while ((projection = hash_seq_search(&status)) != NULL)
 		projection->valid = false;
-	if (inline_targets != NULL)
-		hash_destroy(inline_targets);
+	if (targets_context == NULL)
+		targets_context = AllocSetContextCreate(CacheMemoryContext,
+												"immutable_events inline projections",
+												ALLOCSET_SMALL_SIZES);
+	MemoryContextReset(targets_context);
+	control.hcxt = targets_context;
 	inline_targets = hash_create("immutable_events inline projections", 16,
 								 &control, HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
 	ie_watch_registry(&watch);
+}
+
+/* A trigger on a read model must not pull it away from under the projector. */
+void
+ie_check_idle(const IeProjection *projection)
+{
+	if (projection->running)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_IN_USE),
+				 errmsg("projection \"%s\" is at work", projection->name),
+				 errhint("Do not touch it in a trigger on its read model.")));
 }
 
 /* Give back what a projection holds. */
@@ -180,6 +270,7 @@ forget(IeProjection *projection)
 	projection->write, projection->remove};
 	int			i;
 
+	ie_check_idle(projection);
 	projection->valid = false;
 	for (i = 0; i < (int) lengthof(plans); i++)
 		if (plans[i] != NULL)
@@ -197,22 +288,40 @@ read_registry(IeProjection *projection)
 	Datum		values[] = {ObjectIdGetDatum(projection->target)};
 	Oid			target = projection->target;
 
-	if (ie_registry_query("SELECT p.log::pg_catalog.oid, p.owner, p.search_path, p.reducer,"
+	char	   *name = get_rel_name(target);
+
+	if (name == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation with OID %u does not exist", target)));
+	if (ie_registry_query("SELECT p.log::pg_catalog.oid, p.search_path, p.reducer,"
 						  " p.mode OPERATOR(pg_catalog.=) 'inline', p.commutative,"
 						  " p.key, p.types, p.stream_prefix"
 						  " FROM immutable.projections p"
 						  " WHERE p.target OPERATOR(pg_catalog.=) $1::pg_catalog.oid",
 						  1, types, values, NULL, receive, projection) == 0)
 	{
-		char	   *name = get_rel_name(target);
-
 		forget(projection);
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 name != NULL
-				 ? errmsg("\"%s\" is not the read model of a projection", name)
-				 : errmsg("relation with OID %u does not exist", target)));
+				 errmsg("\"%s\" is not the read model of a projection", name)));
 	}
+	projection->name = MemoryContextStrdup(projection->context, name);
+	projection->owner = owner_of(target);
+}
+
+/* Whoever owns the read model owns the projection. */
+static Oid
+owner_of(Oid target)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(target));
+	Oid			owner;
+
+	if (!HeapTupleIsValid(tuple))
+		elog(ERROR, "cache lookup failed for relation %u", target);
+	owner = ((Form_pg_class) GETSTRUCT(tuple))->relowner;
+	ReleaseSysCache(tuple);
+	return owner;
 }
 
 /* Take the registry's row. */
@@ -227,15 +336,14 @@ receive(void *state)
 		return;
 	caller = MemoryContextSwitchTo(projection->context);
 	projection->log = DatumGetObjectId(kept(1, &isnull));
-	projection->owner = get_role_oid(NameStr(*DatumGetName(kept(2, &isnull))), false);
-	projection->search_path = TextDatumGetCString(kept(3, &isnull));
-	projection->reducer_name = TextDatumGetCString(kept(4, &isnull));
-	projection->is_inline = DatumGetBool(kept(5, &isnull));
-	projection->commutative = DatumGetBool(kept(6, &isnull));
-	projection->key = DatumGetArrayTypePCopy(kept(7, &isnull));
-	projection->types = (ArrayType *) DatumGetPointer(kept(8, &isnull));
+	projection->search_path = TextDatumGetCString(kept(2, &isnull));
+	projection->reducer_name = TextDatumGetCString(kept(3, &isnull));
+	projection->is_inline = DatumGetBool(kept(4, &isnull));
+	projection->commutative = DatumGetBool(kept(5, &isnull));
+	projection->key = DatumGetArrayTypePCopy(kept(6, &isnull));
+	projection->types = (ArrayType *) DatumGetPointer(kept(7, &isnull));
 	projection->types = isnull ? NULL : DatumGetArrayTypePCopy(PointerGetDatum(projection->types));
-	projection->prefix = (text *) DatumGetPointer(kept(9, &isnull));
+	projection->prefix = (text *) DatumGetPointer(kept(8, &isnull));
 	projection->prefix = isnull ? NULL : DatumGetTextPCopy(PointerGetDatum(projection->prefix));
 	MemoryContextSwitchTo(caller);
 }
@@ -252,13 +360,14 @@ kept(int number, bool *isnull)
 static void
 receive_targets(void *state)
 {
-	MemoryContext caller = MemoryContextSwitchTo(CacheMemoryContext);
+	Answer	   *answer = state;
+	MemoryContext caller = MemoryContextSwitchTo(answer->context);
 	bool		isnull;
 	uint64		i;
 
 	for (i = 0; i < SPI_processed; i++)
-		*(List **) state =
-			lappend_oid(*(List **) state,
+		answer->targets =
+			lappend_oid(answer->targets,
 						DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[i],
 													   SPI_tuptable->tupdesc,
 													   1, &isnull)));
@@ -272,16 +381,16 @@ compile(IeProjection *projection)
 	Relation	target = ie_open_relation(projection->target, AccessShareLock);
 	Relation	log = ie_open_relation(projection->log, AccessShareLock);
 	Oid			event = ie_event_type();
+	uint64		changes = ie_catalog_changes();
 	MemoryContext caller_context;
 	IeCaller	caller;
+	ErrorContextCallback callback = {.callback = add_context,
+	.arg = projection->name, .previous = error_context_stack};
 
+	error_context_stack = &callback;
 	ie_projection_enter(projection, &caller);
-	projection->function =
-		DatumGetObjectId(DirectFunctionCall1(regprocedurein,
-											 CStringGetDatum(projection->reducer_name)));
+	projection->function = ie_find_reducer(projection, false);
 	caller_context = MemoryContextSwitchTo(projection->context);
-	projection->valid = true;	/* until something is said to have changed */
-	projection->name = pstrdup(RelationGetRelationName(target));
 	projection->columns = CreateTupleDescCopyConstr(RelationGetDescr(target));
 	projection->event_columns = lookup_rowtype_tupdesc_copy(event, -1);
 	projection->econtext = CreateStandaloneExprContext();
@@ -292,10 +401,21 @@ compile(IeProjection *projection)
 											 DEFAULT_COLLATION_OID,
 											 projection->context);
 	ie_prepare_read_model(projection, target);
+	/* what changed while it was compiled is compiled anew the next time */
+	projection->changes = changes;
+	projection->valid = watch.current;
 	MemoryContextSwitchTo(caller_context);
 	ie_projection_leave(&caller);
+	error_context_stack = callback.previous;
 	relation_close(log, NoLock);
 	relation_close(target, NoLock);
+}
+
+/* Say which projection cannot be made ready. */
+static void
+add_context(void *arg)
+{
+	errcontext("projection \"%s\"", (char *) arg);
 }
 
 /* The defaults of columns, for rows of keys seen first. */

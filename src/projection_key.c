@@ -13,6 +13,7 @@
 #include "catalog/index.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_type.h"
+#include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "parser/parse_coerce.h"
@@ -91,6 +92,11 @@ describe_key(IeProjection *projection, Relation target)
 						RelationGetRelationName(target)),
 				 errhint("The rows of a read model are found by it.")));
 	index = index_open(pkey, AccessShareLock);
+	if (index->rd_rel->relam != BTREE_AM_OID)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("the primary key of \"%s\" is not a btree",
+						RelationGetRelationName(target))));
 	projection->nkeys = IndexRelationGetNumberOfKeyAttributes(index);
 	projection->keys = palloc0(projection->nkeys * sizeof(IeKeyColumn));
 	for (i = 0; i < projection->nkeys; i++)
@@ -106,6 +112,13 @@ describe_key(IeProjection *projection, Relation target)
 					 errmsg("primary key column \"%s\" of \"%s\" is generated",
 							NameStr(column->attname), RelationGetRelationName(target)),
 					 errdetail("The key of a read model comes from its events.")));
+		if (!OidIsValid(get_array_type(column->atttypid)))
+			ereport(ERROR,
+					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+					 errmsg("primary key column \"%s\" of \"%s\" has type %s, of which there are no arrays",
+							NameStr(column->attname), RelationGetRelationName(target),
+							format_type_be(column->atttypid)),
+					 errdetail("Rows are found by arrays of keys.")));
 		key->type = column->atttypid;
 		key->typmod = column->atttypmod;
 		key->collation = column->attcollation;
@@ -138,7 +151,8 @@ prepare_expression(IeProjection *projection, IeKeyColumn *key,
 	state->p_sourcetext = text;
 	addNSItemToQuery(state,
 					 addRangeTableEntryForRelation(state, log, AccessShareLock,
-												   NULL, false, true),
+												   makeAlias("event", NIL),
+												   false, true),
 					 true, true, true);
 	expression = transformExpr(state, parse_expression(text), EXPR_KIND_OTHER);
 	check_expression(state, expression, text);
@@ -192,12 +206,21 @@ parse_expression(const char *text)
 static void
 check_expression(ParseState *state, Node *expression, const char *text)
 {
+	Bitmapset  *columns = NULL;
+
 	if (state->p_hasSubLinks || state->p_hasAggs || state->p_hasWindowFuncs ||
 		state->p_hasTargetSRFs)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("key expression \"%s\" is more than an expression over one event", text),
 				 errdetail("Subqueries, aggregates and functions that return sets cannot be used.")));
+	pull_varattnos(expression, 1, &columns);
+	if (bms_next_member(columns, -1) >= 0 &&
+		bms_next_member(columns, -1) < 0 - FirstLowInvalidHeapAttributeNumber)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("key expression \"%s\" uses a system column", text),
+				 errdetail("It is no property of the event.")));
 	if (contain_volatile_functions(expression))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
@@ -210,6 +233,18 @@ static void
 add_context(void *arg)
 {
 	errcontext("key expression \"%s\"", (char *) arg);
+}
+
+/* Is a column part of the key? */
+bool
+ie_is_key_column(const IeProjection *projection, int attnum)
+{
+	int			i;
+
+	for (i = 0; i < projection->nkeys; i++)
+		if (projection->keys[i].attnum == attnum)
+			return true;
+	return false;
 }
 
 /* Compare two keys, in the order of the primary key. */

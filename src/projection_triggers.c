@@ -20,7 +20,6 @@
 static Oid	function_named(const char *name);
 static Oid	find_trigger(Oid relid, Oid function);
 static void create_trigger(Oid relid, CreateTrigStmt *create, Oid function);
-static void release(Oid relid, const char *function);
 
 PG_FUNCTION_INFO_V1(ie_read_model_guard);
 
@@ -45,35 +44,20 @@ ie_read_model_guard(PG_FUNCTION_ARGS)
 				 errdetail("Its rows come from the events of a log."),
 				 errhint("Append an event. immutable.drop_projection makes it an ordinary table again."),
 				 errtable(rel)));
-	return PointerGetDatum(NULL);
+	/* a BEFORE ROW trigger returns the row that goes in */
+	return PointerGetDatum(TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event)
+						   ? trigdata->tg_newtuple : trigdata->tg_trigtuple);
 }
 
-/* Is a table the read model of a projection? */
-bool
-ie_is_read_model(Relation rel)
-{
-	return OidIsValid(find_trigger(RelationGetRelid(rel),
-								   function_named("_guard_read_model")));
-}
-
-/* Put the guard on a read model. */
+/* Raise the error for a trigger that kept a row from being what it must be. */
 void
-ie_guard_read_model(Oid target)
+ie_refuse_meddling(const IeProjection *projection)
 {
-	CreateTrigStmt *create = makeNode(CreateTrigStmt);
-
-	create->trigname = "immutable_read_model";
-	create->timing = TRIGGER_TYPE_BEFORE;
-	create->events = TRIGGER_TYPE_INSERT | TRIGGER_TYPE_UPDATE |
-		TRIGGER_TYPE_DELETE | TRIGGER_TYPE_TRUNCATE;
-	create_trigger(target, create, function_named("_guard_read_model"));
-}
-
-/* Take it off. */
-void
-ie_release_read_model(Oid target)
-{
-	release(target, "_guard_read_model");
+	ereport(ERROR,
+			(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
+			 errmsg("a trigger on read model \"%s\" suppressed or moved a row",
+					projection->name),
+			 errdetail("Which rows there are, and their keys, is decided by the events.")));
 }
 
 /* Let a log project what is appended to it. */
@@ -84,12 +68,11 @@ ie_attach_to_log(Oid log)
 	TriggerTransition *transition = makeNode(TriggerTransition);
 	Oid			function = function_named("_project");
 
-	if (OidIsValid(find_trigger(log, function)))
-		return;
 	transition->name = "appended";
 	transition->isNew = true;
 	transition->isTable = true;
-	create->trigname = "immutable_project";
+	create->replace = true;		/* what a superuser may have disabled is put right */
+	create->trigname = IE_PROJECTOR;
 	create->timing = TRIGGER_TYPE_AFTER;
 	create->events = TRIGGER_TYPE_INSERT;
 	create->transitionRels = list_make1(transition);
@@ -100,7 +83,12 @@ ie_attach_to_log(Oid log)
 void
 ie_detach_from_log(Oid log)
 {
-	release(log, "_project");
+	Oid			trigger = find_trigger(log, function_named("_project"));
+
+	if (!OidIsValid(trigger))
+		return;
+	ie_release(trigger);
+	CommandCounterIncrement();
 }
 
 /* One of our trigger functions. */
@@ -141,17 +129,5 @@ create_trigger(Oid relid, CreateTrigStmt *create, Oid function)
 						  InvalidOid, function, InvalidOid, NULL, false, false,
 						  TRIGGER_FIRES_ALWAYS);
 	SetUserIdAndSecContext(user, security);
-	CommandCounterIncrement();
-}
-
-/* Drop a trigger that nobody else may drop. */
-static void
-release(Oid relid, const char *function)
-{
-	Oid			trigger = find_trigger(relid, function_named(function));
-
-	if (!OidIsValid(trigger))
-		return;
-	ie_release(trigger);
 	CommandCounterIncrement();
 }

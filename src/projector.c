@@ -44,7 +44,8 @@ static void make_groups(Batch *batch, const Concern *concerns, Size count);
 static int	compare_concerns(const void *a, const void *b, void *projection);
 static void project_alone(Batch *batch);
 static void project_among_others(Batch *batch);
-static void project_existing(Batch *batch, IeKeyGroup *groups, int count);
+static void project_existing(Batch *batch, IeKeyGroup *groups, int count,
+							 bool exist);
 static void project_new(Batch *batch, IeKeyGroup *groups, int count);
 static void fold(Batch *batch, IeKeyGroup *group);
 static Datum initial_row(const IeProjection *projection, const Datum *key);
@@ -82,19 +83,30 @@ ie_project(IeProjection *projection, const IeEvents *events, bool concurrent)
 	ErrorContextCallback callback = {.callback = add_context,
 	.arg = projection, .previous = error_context_stack};
 	Batch		batch = {.projection = projection, .events = events};
+	HeapTuple	outer_event = current_event;
 
 	error_context_stack = &callback;
 	current_event = NULL;
 	batch.slot = MakeSingleTupleTableSlot(projection->event_columns, &TTSOpsHeapTuple);
-	group_events(&batch);
-	if (batch.count > 0)
+	projection->running = true;
+	PG_TRY();
 	{
-		if (concurrent)
-			project_among_others(&batch);
-		else
-			project_alone(&batch);
+		group_events(&batch);
+		if (batch.count > 0)
+		{
+			if (concurrent)
+				project_among_others(&batch);
+			else
+				project_alone(&batch);
+		}
 	}
+	PG_FINALLY();
+	{
+		projection->running = false;
+	}
+	PG_END_TRY();
 	ExecDropSingleTupleTableSlot(batch.slot);
+	current_event = outer_event;
 	error_context_stack = callback.previous;
 	MemoryContextSwitchTo(caller);
 	MemoryContextDelete(context);
@@ -240,7 +252,7 @@ project_among_others(Batch *batch)
 
 	if (batch->count == 1)
 	{
-		project_existing(batch, batch->groups, 1);
+		project_existing(batch, batch->groups, 1, false);
 		return;
 	}
 	ie_load_rows(batch->projection, batch->groups, batch->count, false);
@@ -252,19 +264,21 @@ project_among_others(Batch *batch)
 		while (i < batch->count && (batch->groups[i].row != NULL) == exists)
 			i++;
 		if (exists)
-			project_existing(batch, &batch->groups[first], i - first);
+			project_existing(batch, &batch->groups[first], i - first, false);
 		else
 			project_new(batch, &batch->groups[first], i - first);
 	}
 }
 
-/* Rows that were there a moment ago. */
+/* Rows that were there a moment ago; exist: no other can have removed them. */
 static void
-project_existing(Batch *batch, IeKeyGroup *groups, int count)
+project_existing(Batch *batch, IeKeyGroup *groups, int count, bool exist)
 {
 	int			i;
 
 	ie_load_rows(batch->projection, groups, count, true);
+	if (exist && groups[0].row == NULL)
+		ie_refuse_meddling(batch->projection);
 	for (i = 0; i < count; i++)
 		if (groups[i].row != NULL)
 			fold(batch, &groups[i]);
@@ -274,7 +288,10 @@ project_existing(Batch *batch, IeKeyGroup *groups, int count)
 			project_new(batch, &groups[i], 1);
 }
 
-/* Rows that were not there a moment ago. */
+/*
+ * Rows that were not there a moment ago. Where somebody was faster, the row is
+ * locked by now, and is folded from what it is.
+ */
 static void
 project_new(Batch *batch, IeKeyGroup *groups, int count)
 {
@@ -287,10 +304,9 @@ project_new(Batch *batch, IeKeyGroup *groups, int count)
 		wanted[i] = groups[i].result;
 	}
 	ie_add_rows(batch->projection, groups, count);
-	/* somebody was faster: the row is locked, and folded from what it is */
 	for (i = 0; i < count; i++)
 		if (wanted[i] != NULL && groups[i].result == NULL)
-			project_existing(batch, &groups[i], 1);
+			project_existing(batch, &groups[i], 1, true);
 }
 
 /* Fold the events of one row. */
@@ -376,7 +392,10 @@ take_result(const IeProjection *projection, const IeKeyGroup *group,
 	return row;
 }
 
-/* Are two rows the same, as far as can be told without looking into values? */
+/*
+ * Are two rows of the same key the same, as far as can be told without looking
+ * into values?
+ */
 static bool
 is_same_row(const IeProjection *projection, HeapTupleHeader a,
 			HeapTupleHeader b)
@@ -391,7 +410,8 @@ is_same_row(const IeProjection *projection, HeapTupleHeader a,
 		Datum		x;
 		Datum		y;
 
-		if (column->attisdropped || column->attgenerated != '\0')
+		if (column->attisdropped || column->attgenerated != '\0' ||
+			ie_is_key_column(projection, i))
 			continue;
 		x = GetAttributeByNum(a, i, &anull);
 		y = GetAttributeByNum(b, i, &bnull);

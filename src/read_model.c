@@ -13,13 +13,15 @@
 #include "lib/stringinfo.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/ruleutils.h"
 #include "utils/regproc.h"
 
-static Oid	projecting = InvalidOid;	/* the read model being written to */
+static Oid	projecting = InvalidOid;	/* the read model being written to, */
+static int	projecting_depth = 0;	/* so many triggers deep */
 
 static const char *column_name(const IeProjection *projection, int attnum);
 static void append_keys_from(StringInfo query, const IeProjection *projection);
@@ -39,6 +41,7 @@ static Datum row_array(const IeProjection *projection, IeKeyGroup **groups,
 					   int count);
 static void execute(const IeProjection *projection, SPIPlanPtr plan,
 					Datum *values, bool writes);
+static int	trigger_depth(void);
 
 /* Prepare the queries on a read model. */
 void
@@ -51,7 +54,7 @@ ie_prepare_read_model(IeProjection *projection, Relation target)
 	StringInfoData remove;
 
 	initStringInfo(&load);
-	appendStringInfoString(&load, "SELECT k.n, t FROM ");
+	appendStringInfo(&load, "SELECT k.n, (t.*)::%s FROM ", name);
 	append_keys_from(&load, projection);
 	appendStringInfo(&load, " JOIN %s t ON ", name);
 	append_match(&load, projection);
@@ -179,7 +182,7 @@ insert_query(const IeProjection *projection, const char *name)
 	append_columns(&query, projection, "");
 	appendStringInfoString(&query, ") OVERRIDING SYSTEM VALUE SELECT ");
 	append_columns(&query, projection, "r.");
-	appendStringInfoString(&query, " FROM pg_catalog.unnest($1) WITH ORDINALITY r ORDER BY r.ordinality ON CONFLICT (");
+	appendStringInfoString(&query, " FROM pg_catalog.unnest($1) r ON CONFLICT (");
 	append_key_columns(&query, projection, "");
 	appendStringInfo(&query, ") DO UPDATE SET %s = EXCLUDED.%s WHERE false RETURNING ",
 					 first, first);
@@ -195,7 +198,6 @@ write_query(const IeProjection *projection, const char *name)
 	StringInfoData query;
 	StringInfoData changes;
 	int			i;
-	int			k;
 
 	initStringInfo(&query);
 	appendStringInfo(&query, "INSERT INTO %s (", name);
@@ -208,11 +210,8 @@ write_query(const IeProjection *projection, const char *name)
 	for (i = 0; i < projection->columns->natts; i++)
 	{
 		Form_pg_attribute column = TupleDescAttr(projection->columns, i);
-		bool		is_key = false;
 
-		for (k = 0; k < projection->nkeys; k++)
-			is_key |= projection->keys[k].attnum == i + 1;
-		if (is_key || column->attisdropped || column->attgenerated != '\0' ||
+		if (ie_is_key_column(projection, i + 1) || column->attisdropped || column->attgenerated != '\0' ||
 			column->attidentity == ATTRIBUTE_IDENTITY_ALWAYS)
 			continue;
 		appendStringInfo(&changes, "%s%s = EXCLUDED.%s", separator,
@@ -343,10 +342,16 @@ ie_write_rows(IeProjection *projection, IeKeyGroup *groups, int count)
 		Datum		rows = row_array(projection, changed, nchanged);
 
 		execute(projection, projection->write, &rows, true);
+		if (SPI_processed != (uint64) nchanged)
+			ie_refuse_meddling(projection);
 	}
 	if (ngone > 0)
+	{
 		execute(projection, projection->remove,
 				key_arrays(projection, gone, ngone), true);
+		if (SPI_processed != (uint64) ngone)
+			ie_refuse_meddling(projection);
+	}
 	SPI_finish();
 }
 
@@ -392,10 +397,14 @@ execute(const IeProjection *projection, SPIPlanPtr plan, Datum *values,
 		bool writes)
 {
 	Oid			before = projecting;
+	int			depth = projecting_depth;
 	int			result;
 
 	if (writes)
+	{
 		projecting = projection->target;
+		projecting_depth = trigger_depth();
+	}
 	PG_TRY();
 	{
 		result = SPI_execute_plan(plan, values, NULL, false, 0);
@@ -403,6 +412,7 @@ execute(const IeProjection *projection, SPIPlanPtr plan, Datum *values,
 	PG_FINALLY();
 	{
 		projecting = before;
+		projecting_depth = depth;
 	}
 	PG_END_TRY();
 	if (result < 0)
@@ -410,9 +420,22 @@ execute(const IeProjection *projection, SPIPlanPtr plan, Datum *values,
 			 SPI_result_code_string(SPI_result));
 }
 
-/* Is the projector writing to this read model? */
+/*
+ * Asked by a trigger on a read model: does the projector write to it, and not
+ * some other trigger that the projector's query fires?
+ */
 bool
 ie_is_projecting(Oid target)
 {
-	return projecting == target;
+	return projecting == target && trigger_depth() == projecting_depth + 1;
+}
+
+/* How many triggers deep are we? */
+static int
+trigger_depth(void)
+{
+	LOCAL_FCINFO(fcinfo, 0);
+
+	InitFunctionCallInfoData(*fcinfo, NULL, 0, InvalidOid, NULL, NULL);
+	return DatumGetInt32(pg_trigger_depth(fcinfo));
 }

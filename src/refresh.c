@@ -39,7 +39,6 @@ static void halt(IeProjection *projection, HeapTuple event, int64 position,
 				 const ErrorData *error);
 
 PG_FUNCTION_INFO_V1(ie_refresh);
-PG_FUNCTION_INFO_V1(ie_wait_for);
 
 /* Fold the next batch; answers how many events were gone over. */
 Datum
