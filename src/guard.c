@@ -76,7 +76,10 @@ check_insert(TriggerData *trigdata)
 		return;
 	other_rows++;
 	if (is_replicated())
+	{
+		ie_wake_at_end();
 		return;
+	}
 	if (!ie_import || !ie_is_log(rel))
 		refuse(rel, "insert into");
 	if (TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
