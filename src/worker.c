@@ -34,7 +34,7 @@ static void connect_to(Oid database);
 static void set_for_good(const char *setting, const char *value);
 static void serve(void);
 static void leave_if_asked(void);
-static void leave_if_idle(const IeRound *round);
+static void leave_if_idle(IeRound *round);
 static void nap(const IeRound *round, uint64 seen);
 static bool is_due(const IeRound *round, uint64 seen, long slept);
 static void ended(int code, Datum database);
@@ -97,6 +97,7 @@ serve(void)
 		ResetLatch(MyLatch);
 		leave_if_asked();
 		seen = ie_completed_transactions();
+		my_slot->poked = false;
 		ie_serve_round(&round, my_slot);
 		leave_if_idle(&round);
 		if (!round.progress)
@@ -126,14 +127,16 @@ leave_if_asked(void)
 
 /* Nothing to serve: stay only if somebody has called start_worker. */
 static void
-leave_if_idle(const IeRound *round)
+leave_if_idle(IeRound *round)
 {
 	if (!round->gone && (!round->nothing || my_slot->stays))
 		return;
-	if (!ie_leave_slot(my_slot))
-		return;
-	my_slot = NULL;
-	proc_exit(0);
+	if (ie_leave_slot(my_slot))
+	{
+		my_slot = NULL;
+		proc_exit(0);
+	}
+	round->progress = true;		/* there may be something by now */
 }
 
 /* Sleep until there may be something to do. */

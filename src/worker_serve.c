@@ -12,9 +12,11 @@
 
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "catalog/pg_extension.h"
 #include "commands/extension.h"
 #include "miscadmin.h"
 #include "pgstat.h"
+#include "storage/lmgr.h"
 #include "tcop/tcopprot.h"
 #include "utils/builtins.h"
 #include "utils/hsearch.h"
@@ -67,6 +69,7 @@ static void begin(void);
 static void commit(void);
 static void note_failure(Memory *memory);
 static void list_projections(Work *work);
+static bool hold_extension(void);
 static void receive_projections(void *state);
 static void ask_log(Work *work);
 static void persist(Work *work, IeTarget *log);
@@ -201,7 +204,7 @@ static void
 list_projections(Work *work)
 {
 	pgstat_report_activity(STATE_RUNNING, "list projections");
-	if (!OidIsValid(get_extension_oid(IE_EXTENSION, true)))
+	if (!hold_extension())
 	{
 		work->round->gone = true;
 		return;
@@ -214,6 +217,18 @@ list_projections(Work *work)
 							 " ORDER BY 2, 1",
 							 0, NULL, NULL, NULL, receive_projections, work);
 	work->round->nothing = work->nitems == 0;
+}
+
+/* Keep the extension from being dropped; answers whether it is there. */
+static bool
+hold_extension(void)
+{
+	Oid			extension = get_extension_oid(IE_EXTENSION, true);
+
+	if (!OidIsValid(extension))
+		return false;
+	LockDatabaseObject(ExtensionRelationId, extension, 0, AccessShareLock);
+	return get_extension_oid(IE_EXTENSION, true) == extension;
 }
 
 /* Take them. */

@@ -156,7 +156,6 @@ ie_leave_slot(IeWorkerSlot *slot)
 
 	SpinLockAcquire(&workers->mutex);
 	free = !slot->poked;
-	slot->poked = false;
 	if (free)
 	{
 		workers->running--;
