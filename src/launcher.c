@@ -132,6 +132,8 @@ run(bool resident)
 		MemoryContextSwitchTo(context);
 		MemoryContextReset(context);
 		ResetLatch(MyLatch);
+		if (ProcDiePending)
+			proc_exit(1);		/* without a message */
 		CHECK_FOR_INTERRUPTS();
 		if (ConfigReloadPending)
 		{

@@ -110,6 +110,8 @@ static void
 leave_if_asked(void)
 {
 	QueryCancelPending = false; /* of what has ended already */
+	if (ProcDiePending)
+		proc_exit(1);			/* without a message */
 	CHECK_FOR_INTERRUPTS();
 	if (ConfigReloadPending)
 	{
@@ -150,13 +152,16 @@ nap(const IeRound *round, uint64 seen)
 	my_slot->state = IE_WORKER_IDLE;
 	do
 	{
-		long		time = Min(ie_naptime - slept, MAX_NAP);
+		long		time;
 
+		if (slept >= ie_naptime)
+			slept = 0;
+		time = Min(ie_naptime - slept, MAX_NAP);
 		if ((WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-					   Max(time, 1), PG_WAIT_EXTENSION) & WL_LATCH_SET) != 0)
+					   time, PG_WAIT_EXTENSION) & WL_LATCH_SET) != 0)
 			break;
 		leave_if_asked();
-		slept = slept + time >= ie_naptime ? ie_naptime : slept + time;
+		slept += time;
 	} while (!is_due(round, seen, slept));
 	my_slot->state = IE_WORKER_BUSY;
 }

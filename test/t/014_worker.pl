@@ -42,7 +42,7 @@ limits($plain);
 restart($plain);
 $plain->stop;
 
-my $shared = new_node('shared', 'shared_preload_libraries = immutable_events', 'max_worker_processes = 12', 'restart_after_crash = on');
+my $shared = new_node('shared', 'shared_preload_libraries = immutable_events', 'max_worker_processes = 12', 'restart_after_crash = on', 'immutable.batch_size = 10');
 $shared->backup('base');
 my $standby = PostgreSQL::Test::Cluster->new('standby');
 $standby->init_from_backup($shared, 'base', has_streaming => 1);
@@ -373,9 +373,12 @@ sub crash
 	for my $round (1 .. 2)
 	{
 		my $pid = $node->safe_psql('postgres', 'SELECT immutable._worker_pid()');
-		my $load = session($node, "SET immutable.batch_size = 10;\n" . join("\n", map { sprintf "$append;", 20 } 1 .. 200));
+		my $load;
 
+		$node->safe_psql('postgres', sprintf $append, 5000);
+		$load = session($node, join "\n", map { sprintf "$append;", 20 } 1 .. 200);
 		usleep(150_000 * $round);
+		isnt($node->safe_psql('postgres', $behind), 0, 'it is killed at work');
 		kill 'KILL', $pid;
 		eval { $load->finish };
 		ok($node->poll_query_until('postgres', 'SELECT true'), 'the server is up again');
