@@ -5,11 +5,13 @@
  * far it is decided, and folds one batch for each projection that is behind:
  * all of them move on, however far behind one is. Each step is a transaction
  * of its own. What fails is logged, and left alone for a while; a projection
- * that a poison event has halted is left alone until somebody resumes it.
+ * that a poison event has halted is left alone until somebody resumes it. So is
+ * what pg_restore has not done with: it makes triggers when rows are loaded.
  */
 #include "projection.h"
 #include "worker.h"
 
+#include "access/relation.h"
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/pg_extension.h"
@@ -34,7 +36,7 @@ typedef struct Served
 	Oid			target;
 	Oid			log;
 	int64		position;
-	bool		halted;
+	bool		waits;			/* it is halted, or not restored yet */
 } Served;
 
 /* What a round is about. */
@@ -94,7 +96,7 @@ ie_serve_round(IeRound *round, IeWorkerSlot *slot)
 		if (item->log != log)
 			known = take_step(&work, item->log, ask_log);
 		log = item->log;
-		if (!known || item->halted || item->position >= work.safe ||
+		if (!known || item->waits || item->position >= work.safe ||
 			slot->stop || ie_is_database_wanted(MyDatabaseId))
 			continue;
 		work.handled = 0;
@@ -210,8 +212,8 @@ list_projections(Work *work)
 		return;
 	}
 	(void) ie_registry_query("SELECT p.target::pg_catalog.oid, p.log::pg_catalog.oid,"
-							 " s.position, s.error IS NOT NULL"
-							 " FROM immutable.projections p JOIN immutable.projection_positions s"
+							 " s.position, s.error IS NOT NULL OR s.target IS NULL"
+							 " FROM immutable.projections p LEFT JOIN immutable.projection_positions s"
 							 " ON s.target::pg_catalog.oid OPERATOR(pg_catalog.=) p.target::pg_catalog.oid"
 							 " WHERE p.mode OPERATOR(pg_catalog.=) 'async'"
 							 " ORDER BY 2, 1",
@@ -251,7 +253,7 @@ receive_projections(void *state)
 		item->target = DatumGetObjectId(SPI_getbinval(row, columns, 1, &isnull));
 		item->log = DatumGetObjectId(SPI_getbinval(row, columns, 2, &isnull));
 		item->position = DatumGetInt64(SPI_getbinval(row, columns, 3, &isnull));
-		item->halted = DatumGetBool(SPI_getbinval(row, columns, 4, &isnull));
+		item->waits = DatumGetBool(SPI_getbinval(row, columns, 4, &isnull));
 	}
 }
 
@@ -264,14 +266,15 @@ ask_log(Work *work)
 
 	report("look at", work->items[work->current].log);
 	log = ie_open_whole_log(work->items[work->current].log, AccessShareLock);
-	work->safe = PG_INT64_MAX;	/* refresh says what is wrong */
-	if (OidIsValid(log.root->sequence))
+	if (log.root->problem != NULL || !OidIsValid(log.root->sequence))
+		work->safe = last = 0;	/* a dump is being restored, perhaps */
+	else
 	{
 		last = ie_last_position(log.root->sequence);
 		persist(work, &log);
-		if (work->safe < last)
-			work->round->left = true;
 	}
+	if (work->safe < last)
+		work->round->left = true;
 	ie_close_log(&log);
 }
 
@@ -299,14 +302,20 @@ persist(Work *work, IeTarget *log)
 		work->round->due = Min(work->round->due, memory->persist_at);
 }
 
-/* Step: one batch of the current item. */
+/* Step: one batch of the current item, once all of it has been restored. */
 static void
 refresh(Work *work)
 {
 	Oid			target = work->items[work->current].target;
+	Relation	rel;
+	bool		ready;
 
 	report("refresh", target);
-	work->handled = ie_refresh_batch(target, ie_batch_size);
+	rel = ie_open_relation(target, AccessShareLock);
+	ready = ie_is_read_model(rel);
+	relation_close(rel, AccessShareLock);
+	if (ready)
+		work->handled = ie_refresh_batch(target, ie_batch_size);
 }
 
 /* Say what is done, in pg_stat_activity and in the log of errors. */

@@ -129,8 +129,10 @@ ie_take_slot(Oid database)
 	IeWorkers  *workers = ie_workers();
 	TimestampTz now = GetCurrentTimestamp();
 	IeWorkerSlot *slot;
+	Latch	   *launcher;
 
 	SpinLockAcquire(&workers->mutex);
+	launcher = workers->launcher;
 	slot = find(database);
 	if (slot != NULL && slot->state == IE_WORKER_STARTING && !slot->stop)
 	{
@@ -144,6 +146,8 @@ ie_take_slot(Oid database)
 	else
 		slot = NULL;
 	SpinLockRelease(&workers->mutex);
+	if (launcher != NULL)
+		SetLatch(launcher);		/* it may have nothing else to wait for */
 	return slot;
 }
 
@@ -189,7 +193,8 @@ ie_worker_ended(Oid database, IeWorkerSlot *slot, int milliseconds)
 		slot->latch = NULL;
 		wanted = !slot->stop;
 		if (milliseconds < 0)
-			milliseconds = 1000 << Min(slot->failures++, 6);
+			milliseconds = 1000 << slot->failures;
+		slot->failures = Min(slot->failures + 1, 6);
 		slot->since = now + milliseconds * INT64CONST(1000);
 		slot->state = wanted ? IE_WORKER_WANTED : IE_WORKER_STOPPED;
 		launcher = workers->launcher;

@@ -50,6 +50,7 @@ $standby->start;
 launches($shared);
 ddl($shared, 1);
 stays_stopped($shared);
+restored($shared);
 crash($shared);
 promotion($shared, $standby);
 $shared->stop;
@@ -112,13 +113,13 @@ sub sqlstate
 # A session that goes on beside us.
 sub session
 {
-	my ($node, $sql) = @_;
-	my $in = "$sql\n\\q\n";
-	my $out = '';
-	my $run = IPC::Run::start([ 'psql', '-XAtqd', $node->connstr('postgres') ], '<', \$in, '>', \$out, '2>&1');
+	my ($node, $sql, $database) = @_;
+	my $session = { in => "$sql\n\\q\n", out => '' };
 
-	$run->pump while length $in;
-	return $run;
+	$session->{run} = IPC::Run::start([ 'psql', '-XAtqd', $node->connstr($database || 'postgres') ],
+		'<', \$session->{in}, '>', \$session->{out}, '2>&1');
+	$session->{run}->pump while length $session->{in};
+	return $session;
 }
 
 # Who may start and stop a worker.
@@ -168,7 +169,7 @@ sub lag
 	$node->safe_psql('postgres', q{SELECT immutable.append('ledger', 'stream-2', 't', '{"amount": 1}')});
 	usleep(200_000);
 	is($node->safe_psql('postgres', $behind), 2, 'what is not decided is not folded');
-	$holder->finish;
+	$holder->{run}->finish;
 	cmp_ok(seconds_until($node, $behind, 0), '<', 1, 'a rollback wakes the worker');
 
 	$node->safe_psql('postgres', 'SELECT pg_cancel_backend(immutable._worker_pid())');
@@ -306,8 +307,15 @@ sub limits
 	$node->safe_psql('third', 'CREATE EXTENSION immutable_events');
 	my ($status, $out, $error) = $node->psql('third', "\\set VERBOSITY verbose\nSELECT immutable.start_worker()");
 	like($error, qr/ERROR:  53400: out of background worker slots/, 'too many workers');
-	$node->safe_psql('postgres', 'DROP DATABASE first; ');
+	$node->safe_psql('postgres', 'DROP DATABASE first');
 	$node->safe_psql('postgres', 'DROP DATABASE second');
+
+	# a worker that cannot connect
+	my $session = session($node, "\\set VERBOSITY verbose\nSELECT pg_sleep(1);\nSELECT immutable.start_worker();", 'third');
+	becomes($node, q{SELECT count(*) FROM pg_stat_activity WHERE datname = 'third'}, 1, 'a session');
+	$node->safe_psql('postgres', 'ALTER DATABASE third ALLOW_CONNECTIONS false');
+	$session->{run}->finish;
+	like($session->{out}, qr/ERROR:  55000: the worker has ended/, 'no worker where nobody may connect');
 	$node->safe_psql('postgres', 'DROP DATABASE third');
 }
 
@@ -365,6 +373,27 @@ sub stays_stopped
 	catches_up($node, 'restart, preloaded');
 }
 
+# A dump of projections that are behind, restored under the launcher's eyes.
+sub restored
+{
+	my ($node) = @_;
+	my $dump = $node->basedir . '/dump';
+
+	$node->safe_psql('postgres', 'SELECT immutable.stop_worker()');
+	$node->safe_psql('postgres', sprintf $append, 500);
+	$node->command_ok([ 'pg_dump', '-Fd', '-f', $dump, '-d', $node->connstr('postgres') ], 'dump');
+	$node->safe_psql('postgres', 'SELECT immutable.start_worker()');
+	for my $jobs (1, 3)
+	{
+		$node->safe_psql('postgres', 'CREATE DATABASE restored TEMPLATE template0');
+		$node->command_ok([ 'pg_restore', '-e', '-j', $jobs, '-d', $node->connstr('restored'), $dump ], 'restore');
+		becomes($node, q{SELECT state FROM immutable.workers WHERE database = 'restored'}, 'idle', 'restored: served');
+		catches_up($node, 'restored', 'restored');
+		is($node->safe_psql('restored', 'SELECT total = (SELECT count(*) FROM ledger) FROM sums'), 't', 'restored: every event once, by type');
+		$node->safe_psql('postgres', 'DROP DATABASE restored');
+	}
+}
+
 # A worker is killed while it works, and with it the server.
 sub crash
 {
@@ -380,7 +409,7 @@ sub crash
 		usleep(150_000 * $round);
 		isnt($node->safe_psql('postgres', $behind), 0, 'it is killed at work');
 		kill 'KILL', $pid;
-		eval { $load->finish };
+		eval { $load->{run}->finish };
 		ok($node->poll_query_until('postgres', 'SELECT true'), 'the server is up again');
 		becomes($node, "SELECT immutable._worker_pid() <> $pid", 't', 'crash: there is a worker again');
 		$node->safe_psql('postgres', sprintf $append, 10);
