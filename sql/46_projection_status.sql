@@ -64,7 +64,7 @@ SELECT p.target, p.log, p.mode,
 		THEN EXTRACT(epoch FROM immutable._oldest_wait(p.log, s.position, m.safe_position))::double precision
 		WHEN m.safe_position IS NOT NULL THEN 0 END AS lag_seconds,
 	s.refreshed_at, s.error, s.error_sqlstate, s.error_position, s.error_event,
-	NULL::integer AS worker
+	immutable._worker_pid() AS worker
 FROM immutable.projections p
 	JOIN immutable.projection_positions s ON s.target = p.target
 	JOIN pg_catalog.pg_class c ON c.oid = p.target

@@ -199,6 +199,17 @@ ie_process_holds(PGPROC *process, int partition, uint32 field2, uint16 field4,
 	return false;
 }
 
+/* How many transactions that have written have ended in this server. */
+static inline uint64
+ie_completed_transactions(void)
+{
+#if PG_VERSION_NUM >= 170000
+	return *(volatile uint64 *) &TransamVariables->xactCompletionCount;
+#else
+	return *(volatile uint64 *) &ShmemVariableCache->xactCompletionCount;
+#endif
+}
+
 /* Insert the index entries of a new row. */
 static inline List *
 ie_insert_index_tuples(ResultRelInfo *target, TupleTableSlot *slot,

@@ -83,6 +83,7 @@ check_insert(TriggerData *trigdata)
 		if (ie_has_projector(rel))
 			refuse_past_projections(rel, "Logical replication fires no statement triggers.",
 									"Make its projections asynchronous.");
+		ie_wake_at_end();
 		return;
 	}
 	if (!ie_import || !ie_is_log(rel))

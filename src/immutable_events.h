@@ -40,6 +40,11 @@ extern void ie_require_arg(FunctionCallInfo fcinfo, int argno,
 
 extern void ie_execute(const char *command);
 
+/* wake.c: tell the background worker that there is something to do */
+
+extern void ie_wake_at_end(void);
+extern void ie_start_at_commit(void);
+
 /* relation.c: what the catalogs say of a relation */
 
 extern Relation ie_open_relation(Oid relid, LOCKMODE lockmode);

@@ -139,6 +139,7 @@ extern void ie_detach_from_log(Oid log);
 
 /* refresh.c: an asynchronous projection, a batch at a time */
 
+extern int64 ie_refresh_batch(Oid target, int64 max_events);
 extern bool ie_hold_projection(Oid target, bool wait);
 extern void ie_project_rest(IeProjection *projection);
 

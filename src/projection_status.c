@@ -269,8 +269,9 @@ fingerprint(Oid function)
 	char	   *text = NULL;
 
 	ie_registry_query("SELECT pg_catalog.md5(pg_catalog.concat_ws('|', p.prosrc, p.probin,"
-					  " pg_catalog.pg_get_function_sqlbody(p.oid), p.prolang, p.provolatile,"
+					  " pg_catalog.pg_get_function_sqlbody(p.oid), l.lanname, p.provolatile,"
 					  " p.proisstrict, p.proconfig)) FROM pg_catalog.pg_proc p"
+					  " JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang"
 					  " WHERE p.oid OPERATOR(pg_catalog.=) $1",
 					  1, types, values, NULL, receive_text, &text);
 	return text == NULL ? "" : text;

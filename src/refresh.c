@@ -44,7 +44,6 @@ PG_FUNCTION_INFO_V1(ie_refresh);
 Datum
 ie_refresh(PG_FUNCTION_ARGS)
 {
-	IeProjection *projection;
 	int64		max_events = ie_batch_size;
 
 	PreventCommandDuringRecovery("immutable.refresh()");
@@ -56,11 +55,19 @@ ie_refresh(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("max_events must be 1 or more")));
-	projection = ie_projection(PG_GETARG_OID(0));
+	PG_RETURN_INT64(ie_refresh_batch(PG_GETARG_OID(0), max_events));
+}
+
+/* The same, for who may; 0 when somebody else is at it. */
+int64
+ie_refresh_batch(Oid target, int64 max_events)
+{
+	IeProjection *projection = ie_projection(target);
+
 	ie_check_projection_right(projection);
-	if (projection->is_inline || !ie_hold_projection(projection->target, false))
-		PG_RETURN_INT64(0);
-	PG_RETURN_INT64(refresh(projection, Min(max_events, PG_INT32_MAX / 2)));
+	if (projection->is_inline || !ie_hold_projection(target, false))
+		return 0;
+	return refresh(projection, Min(max_events, PG_INT32_MAX / 2));
 }
 
 /* Work on a projection, alone, to the end of the transaction. */

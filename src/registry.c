@@ -120,7 +120,7 @@ registry_changed(Datum arg pg_attribute_unused(), Oid relid)
 			watch->current = false;
 }
 
-/* Trigger on a registry: tell every backend that it has changed. */
+/* Trigger on a registry: tell backends, and the worker, that it has changed. */
 Datum
 ie_registry_changed(PG_FUNCTION_ARGS)
 {
@@ -129,5 +129,6 @@ ie_registry_changed(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("immutable._registry_changed() must be called as a trigger")));
 	CacheInvalidateRelcache(((TriggerData *) fcinfo->context)->tg_relation);
+	ie_start_at_commit();		/* a worker, for what may be a projection */
 	return PointerGetDatum(NULL);
 }

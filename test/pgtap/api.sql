@@ -60,6 +60,8 @@ SELECT results_eq(
 	('safe_position', 'log regclass', 'bigint'),
 	('seal_ownership', 'target regclass, owner name DEFAULT ''immutable_owner''::name', 'void'),
 	('seek', 'consumer text, after_position bigint', 'void'),
+	('start_worker', '', 'integer'),
+	('stop_worker', '', 'void'),
 	('stream_version', 'log regclass, stream text', 'bigint'),
 	('sync_position', 'log regclass', 'bigint'),
 	('unpark', 'consumer text, stream text', 'void'),
@@ -102,6 +104,8 @@ SELECT results_eq(
 	('safe_position', 'f', 's', false, 'u', 'c'),
 	('seal_ownership', 'f', 'v', false, 'u', 'c'),
 	('seek', 'f', 'v', false, 'u', 'c'),
+	('start_worker', 'f', 'v', false, 'u', 'c'),
+	('stop_worker', 'f', 'v', false, 'u', 'c'),
 	('stream_version', 'f', 's', false, 's', 'c'),
 	('sync_position', 'f', 'v', false, 'u', 'c'),
 	('unpark', 'f', 'v', false, 'u', 'c'),
@@ -117,8 +121,8 @@ SELECT is_empty(
 -- privileges
 SELECT set_eq(
 	$$SELECT name FROM api WHERE NOT public$$,
-	ARRAY['_guard', '_guard_ddl_start', '_guard_ddl_end', '_guard_rewrite', '_registry_changed', 'unprotect', 'drop_log'],
-	'PUBLIC may execute all but the trigger functions, unprotect and drop_log');
+	ARRAY['_guard', '_guard_ddl_start', '_guard_ddl_end', '_guard_rewrite', '_registry_changed', 'unprotect', 'drop_log', 'start_worker', 'stop_worker'],
+	'PUBLIC may execute all but the trigger functions, unprotect, drop_log, start_worker and stop_worker');
 SELECT ok(has_schema_privilege('public', 'immutable', 'USAGE') AND NOT has_schema_privilege('public', 'immutable', 'CREATE'),
 	'PUBLIC may use the schema and make nothing in it');
 SELECT results_eq(
@@ -177,7 +181,7 @@ SELECT results_eq(
 	WHERE relnamespace = 'immutable'::regnamespace AND relkind = 'v' GROUP BY relname ORDER BY relname::text COLLATE "C"$$,
 	$$VALUES ('consumer_status', 'consumer shard position safe_position lag_events lag_seconds holder holder_pid lease_token lease_until last_poll'),
 	('logs', 'relation events last_position safe_position size armed'), ('parked', 'consumer stream position deliveries error'),
-	('protected_tables', 'relation armed problem')$$,
+	('protected_tables', 'relation armed problem'), ('workers', 'pid database started_at state last_activity events')$$,
 	'the views and their columns');
 SELECT results_eq(
 	$$SELECT c.relname::text COLLATE "default", e.extcondition[array_position(e.extconfig, c.oid)] COLLATE "default" FROM pg_class c, pg_extension e

@@ -4,7 +4,7 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS immutable_events;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(177);
+SELECT plan(179);
 
 -- what plan() made is used by every role below
 DO $$ BEGIN
@@ -247,6 +247,8 @@ SELECT throws_ok('SELECT immutable.replay(''tap_data.ledger'', ''s'', 0::bigint,
 SELECT throws_ok('SELECT immutable.replay_all(''tap_data.ledger'', 0::bigint, ''tap_data.counts'')', '42501', 'permission denied for table ledger', 'replay_all without SELECT');
 SELECT throws_ok('SELECT immutable.protect(''tap_data.audit'')', '42501', 'must be owner of table audit', 'protect the table of another');
 SELECT throws_ok('SELECT immutable.unprotect(''tap_data.audit'')', '42501', 'permission denied for function unprotect', 'unprotect without EXECUTE');
+SELECT throws_ok('SELECT immutable.start_worker()', '42501', 'permission denied for function start_worker', 'start_worker without EXECUTE');
+SELECT throws_ok('SELECT immutable.stop_worker()', '42501', 'permission denied for function stop_worker', 'stop_worker without EXECUTE');
 SELECT throws_ok('SELECT immutable.drop_log(''tap_data.ledger'', true)', '42501', 'permission denied for function drop_log', 'drop_log without EXECUTE');
 SELECT throws_ok('SELECT immutable.create_log(''tap_data.mine'')', '42501', 'permission denied for schema tap_data', 'create_log without CREATE');
 
