@@ -210,7 +210,10 @@ ie_guard_events(Relation rel, bool row)
 	return events;
 }
 
-/* The guard for rows or for statements, or NULL where there is none. */
+/*
+ * A copy of the guard for rows or for statements, or NULL where there is none.
+ * Whoever asks the catalogs may find the relation's own list made anew after.
+ */
 const Trigger *
 ie_find_guard(Relation rel, bool row)
 {
@@ -220,8 +223,10 @@ ie_find_guard(Relation rel, bool row)
 
 	for (i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
 	{
-		const Trigger *trigger = &rel->trigdesc->triggers[i];
+		Trigger    *trigger = palloc(sizeof(Trigger));
 
+		*trigger = rel->trigdesc->triggers[i];
+		trigger->tgname = pstrdup(trigger->tgname);
 		if (trigger->tgtype == type && trigger->tgnattr == 0 &&
 			trigger->tgqual == NULL && ie_is_guard(trigger->tgfoid))
 			return trigger;

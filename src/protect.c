@@ -21,6 +21,7 @@
 #include "compat.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -191,6 +192,7 @@ ie_adopt(Oid relid)
 
 	if (!OidIsValid(parent))
 		return;
+	LockRelationOid(relid, AccessShareLock);	/* IF NOT EXISTS takes none */
 	if (!get_rel_relispartition(relid))
 	{
 		if (ie_is_protected(relid))
@@ -224,7 +226,7 @@ ie_adopt_parts(Oid parent)
 	ListCell   *cell;
 
 	if (ie_is_protected(parent))
-		foreach(cell, find_inheritance_children(parent, NoLock))
+		foreach(cell, find_inheritance_children(parent, AccessShareLock))
 			ie_adopt(lfirst_oid(cell));
 }
 
