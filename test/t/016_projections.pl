@@ -158,12 +158,12 @@ $subscriber->safe_psql('postgres', q{
 	SELECT immutable.create_log('source');
 	CREATE TABLE model (key text PRIMARY KEY, n bigint DEFAULT 0);
 	CREATE FUNCTION model(r model, e immutable.event) RETURNS model LANGUAGE sql IMMUTABLE AS 'SELECT r.key, r.n + 1';
-	SELECT immutable.create_projection('model', 'other', 'model');
 	CREATE TABLE inline (key text PRIMARY KEY, n bigint DEFAULT 0);
 	CREATE FUNCTION inline(r inline, e immutable.event) RETURNS inline LANGUAGE sql IMMUTABLE AS 'SELECT r.key, r.n + 1';
 });
 $subscriber->safe_psql('postgres', sprintf("CREATE SUBSCRIPTION sub CONNECTION 'host=%s port=%s dbname=postgres' PUBLICATION p", $node->host, $node->port));
 $subscriber->wait_for_subscription_sync($node, 'sub');
+$subscriber->safe_psql('postgres', q{SELECT immutable.create_projection('model', 'other', 'model')});
 my $offset = -s $subscriber->logfile;
 $node->safe_psql('postgres', q{INSERT INTO model VALUES ('a', 1)});
 $subscriber->wait_for_log(qr/cannot change read model "model"/, $offset);
