@@ -8,6 +8,7 @@
 #include "projection.h"
 
 #include "access/relation.h"
+#include "catalog/catalog.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
@@ -209,7 +210,7 @@ check_target(Oid target)
 		rel->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT ||
 		rel->rd_rel->relforcerowsecurity ||
 		rel->rd_rules != NULL || ie_is_protected(target) ||
-		ie_is_member(RelationRelationId, target))
+		IsSystemRelation(rel) || ie_is_member(RelationRelationId, target))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" cannot be a read model", RelationGetRelationName(rel)),

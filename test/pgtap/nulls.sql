@@ -20,6 +20,13 @@ DO $$ BEGIN
 	PERFORM immutable.enable_commands('tap_nulls.orders');
 	PERFORM immutable.add_upcaster('tap_nulls.ledger', 'old', 1, 'tap_nulls.newer');
 	CREATE TABLE tap_nulls.bare (n integer);
+	CREATE TABLE tap_nulls.model (stream text PRIMARY KEY);
+	CREATE TABLE tap_nulls.later (stream text PRIMARY KEY);
+	CREATE FUNCTION tap_nulls.same(r tap_nulls.model, e immutable.event) RETURNS tap_nulls.model LANGUAGE sql IMMUTABLE AS 'SELECT r';
+	CREATE FUNCTION tap_nulls.same_later(r tap_nulls.later, e immutable.event) RETURNS tap_nulls.later LANGUAGE sql IMMUTABLE AS 'SELECT r';
+	PERFORM immutable.create_log('tap_nulls.source');
+	PERFORM immutable.append('tap_nulls.source', 's', 't');
+	PERFORM immutable.create_projection('tap_nulls.later', 'tap_nulls.source', 'tap_nulls.same_later', mode => 'async');
 	CREATE TABLE tap_nulls.audit (n integer);
 	PERFORM immutable.protect('tap_nulls.audit');
 	PERFORM immutable.enable_snapshots('tap_nulls.ledger', 'tap_nulls.counts');
@@ -47,6 +54,15 @@ INSERT INTO good VALUES
 	('create_consumer', 'consumer', $$'new'$$), ('create_consumer', 'log', $$'tap_nulls.ledger'$$), ('create_consumer', 'types', $$'{t}'$$),
 	('create_consumer', 'stream_prefix', $$'s'$$), ('create_consumer', 'after_position', '0'), ('create_consumer', 'shards', '2'),
 	('create_consumer', 'max_deliveries', '1'),
+	('create_projection', 'target', $$'tap_nulls.model'$$), ('create_projection', 'log', $$'tap_nulls.ledger'$$), ('create_projection', 'reducer', $$'tap_nulls.same'$$),
+	('create_projection', 'key', $$'{stream}'$$), ('create_projection', 'types', $$'{t}'$$), ('create_projection', 'stream_prefix', $$'s'$$),
+	('create_projection', 'mode', $$'inline'$$), ('create_projection', 'commutative', 'false'), ('drop_projection', 'target', $$'tap_nulls.later'$$),
+	('set_projection_mode', 'target', $$'tap_nulls.later'$$), ('set_projection_mode', 'mode', $$'inline'$$),
+	('refresh', 'target', $$'tap_nulls.later'$$), ('refresh', 'max_events', '1'),
+	('skip_event', 'target', $$'tap_nulls.later'$$), ('skip_event', 'at_position', '1'), ('skip_event', 'reason', $$'reason'$$),
+	('wait_for', 'target', $$'tap_nulls.later'$$), ('wait_for', 'upto_position', '0'), ('wait_for', 'timeout', $$'0'$$),
+	('_projection_is_stale', 'target', $$'tap_nulls.later'$$), ('_projection_has_reached', 'target', $$'tap_nulls.later'$$),
+	('_projection_has_reached', 'upto_position', '0'),
 	('enable_commands', 'log', $$'tap_nulls.ledger'$$),
 	('handle', 'log', $$'tap_nulls.orders'$$), ('handle', 'stream', $$'s'$$), ('handle', 'command', $$'{}'$$), ('handle', 'initial', '0::bigint'),
 	('handle', 'decide', $$'tap_nulls.decides'$$), ('handle', 'evolve', $$'tap_nulls.counts'$$), ('handle', 'command_id', 'gen_random_uuid()'),
@@ -92,7 +108,7 @@ SELECT p.proname::text COLLATE "default" AS function, a.nr, coalesce(p.proargnam
 	CASE format_type(a.type, NULL) WHEN 'anyelement' THEN 'bigint' WHEN '"any"' THEN 'bigint' ELSE format_type(a.type, NULL) END AS type, p.pronargs
 FROM pg_proc p, unnest(p.proargtypes::oid[]) WITH ORDINALITY a(type, nr)
 WHERE p.pronamespace = 'immutable'::regnamespace
-	AND NOT p.proargtypes::oid[] @> ARRAY['internal'::regtype::oid];
+	AND p.prokind <> 'p' AND NOT p.proargtypes::oid[] @> ARRAY['internal'::regtype::oid];
 
 -- run a query, undo what it did, and say how it ended
 CREATE FUNCTION pg_temp.outcome(query text) RETURNS text LANGUAGE plpgsql AS $$
@@ -131,6 +147,7 @@ SELECT bag_eq(
 	$$VALUES ('append', 'metadata'), ('append', 'expected_version'), ('append', 'id'),
 	('append_batch', 'expected_version'), ('append_json', 'expected_version'),
 	('create_consumer', 'types'), ('create_consumer', 'stream_prefix'), ('create_consumer', 'after_position'), ('poll', 'lease'), ('poll', 'shard'),
+	('create_projection', 'types'), ('create_projection', 'stream_prefix'), ('refresh', 'max_events'),
 	('read_log', 'max_events'), ('read_log', 'types'), ('read_log', 'stream_prefix'), ('read_log', 'upto_position'),
 	('json_patch', 'state'), ('json_patch', 'event'), ('merge_patch', 'state'), ('merge_patch', 'event'),
 	('fold', 'initial'), ('fold', 'items'), ('guard_report', 'target'), ('handle', 'command_id'), ('handle', 'initial'),
@@ -146,7 +163,8 @@ SELECT is_empty(
 	'private functions refuse it cleanly');
 SELECT is_empty(
 	$$SELECT function, outcome FROM (SELECT function, pg_temp.outcome(pg_temp.call(function, array_agg(nr::integer))) AS outcome
-	FROM argument GROUP BY function) s WHERE outcome <> CASE WHEN function IN ('guard_report', 'json_patch', 'merge_patch', '_guard_problem', '_last_position', '_safe_position', '_sequence_of', '_oldest_wait', '_shard')
+	FROM argument GROUP BY function) s WHERE outcome <> CASE WHEN function IN ('guard_report', 'json_patch', 'merge_patch', '_guard_problem', '_last_position', '_safe_position', '_sequence_of', '_oldest_wait', '_shard',
+		'_projection_is_stale', '_projection_has_reached')
 		THEN 'ok' ELSE '22004' END$$,
 	'NULL for all arguments at once is refused with 22004');
 

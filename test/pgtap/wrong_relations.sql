@@ -4,7 +4,7 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS immutable_events;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(11);
+SELECT plan(13);
 
 CREATE SCHEMA tap_relations;
 SET LOCAL search_path = tap_relations, public;
@@ -93,6 +93,23 @@ SELECT is_empty(
 	$$SELECT name, f, pg_temp.outcome(format(f, oid)) FROM relation, unnest(ARRAY['SELECT immutable._last_position(%s)', 'SELECT immutable._sequence_of(%s)']) f
 	WHERE pg_temp.outcome(format(f, oid)) <> 'ok'$$,
 	'what views call answers for anything');
+
+-- functions of projections
+CREATE FUNCTION same(r plain, e immutable.event) RETURNS plain LANGUAGE sql IMMUTABLE AS 'SELECT r';
+SELECT is_empty(
+	$$SELECT * FROM (SELECT r.name, f, pg_temp.outcome(format(f, r.oid)) AS outcome FROM relation r, unnest(ARRAY[
+		'SELECT immutable.drop_projection(%s)', 'SELECT immutable.refresh(%s)', $q$SELECT immutable.set_projection_mode(%s, 'async')$q$,
+		$q$SELECT immutable.wait_for(%s, 1)$q$, $q$SELECT immutable.skip_event(%s, 1, 'reason')$q$, 'SELECT immutable._projection_is_stale(%s)',
+		'SELECT immutable._projection_has_reached(%s, 1)', 'CALL immutable.catch_up(%s)']) f) o
+	WHERE outcome <> CASE name WHEN 'nothing' THEN '42P01' ELSE '42809' END$$,
+	'what is no read model is refused with 42809 by every function of projections');
+SELECT is_empty(
+	$$SELECT * FROM (SELECT r.name, f, pg_temp.outcome(format(f, r.oid)) AS outcome FROM relation r, unnest(ARRAY[
+		$q$SELECT immutable.create_projection(%s, 'ledger', 'same', key => '{version}', mode => 'async')$q$,
+		$q$SELECT immutable.create_projection('plain', %s, 'same', key => '{version}', mode => 'async')$q$]) f) o
+	WHERE outcome <> CASE name WHEN 'nothing' THEN '42P01' ELSE '42809' END
+		AND NOT (f LIKE '%, ''ledger%' AND (outcome, name) IN (('22023', 'plain'), ('42804', 'same_columns'), ('42804', 'parted'), ('22023', 'parted')))$$,
+	'nor made of anything but a table, and of the events of a log');
 
 -- tables OF immutable.event that create_log has not made
 SELECT is_empty(

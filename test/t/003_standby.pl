@@ -84,7 +84,7 @@ for my $log ('ledger', 'parted')
 		'errors are the same on the standby');
 }
 is( standby("SELECT string_agg(relation::text, ' ' ORDER BY relation::text COLLATE \"C\"), bool_and(armed) FROM immutable.protected_tables"),
-	'audit immutable.guard_changes ledger parted parted_p0 parted_p1 parted_p2|t',
+	'audit immutable.guard_changes immutable.skipped_events ledger parted parted_p0 parted_p1 parted_p2|t',
 	'protected_tables on the standby');
 is( standby_error("SELECT immutable.create_log('other')"),
 	'ERROR:  25006: cannot execute CREATE SEQUENCE in a read-only transaction',

@@ -113,7 +113,7 @@ cmp_ok($node->safe_psql('postgres', 'SELECT count(*) FROM plain'), '>', 200, 'th
 $node->safe_psql('postgres', <<'SQL');
 CREATE TABLE strict_model (stream text PRIMARY KEY, n bigint NOT NULL DEFAULT 0);
 CREATE FUNCTION strict_model(r strict_model, e immutable.event) RETURNS strict_model LANGUAGE sql IMMUTABLE AS
-$$ SELECT r.stream, r.n + CASE WHEN e.type = 'poison' THEN 1 / 0 ELSE 1 END $$;
+$$ SELECT r.stream, r.n + CASE WHEN e.type = 'poison' THEN 1 / (r.n - r.n) ELSE 1 END $$;
 SELECT immutable.create_projection('strict_model', 'plain', 'strict_model', stream_prefix => 'x', mode => 'async');
 SELECT immutable.append('plain', 'x', t) FROM unnest('{good,poison,good,poison,good}'::text[]) t;
 SELECT immutable.refresh('strict_model', 1000000);
@@ -158,12 +158,12 @@ $subscriber->safe_psql('postgres', q{
 	SELECT immutable.create_log('source');
 	CREATE TABLE model (key text PRIMARY KEY, n bigint DEFAULT 0);
 	CREATE FUNCTION model(r model, e immutable.event) RETURNS model LANGUAGE sql IMMUTABLE AS 'SELECT r.key, r.n + 1';
-	SELECT immutable.create_projection('model', 'other', 'model');
 	CREATE TABLE inline (key text PRIMARY KEY, n bigint DEFAULT 0);
 	CREATE FUNCTION inline(r inline, e immutable.event) RETURNS inline LANGUAGE sql IMMUTABLE AS 'SELECT r.key, r.n + 1';
 });
-$subscriber->safe_psql('postgres', 'CREATE SUBSCRIPTION sub CONNECTION \'' . $node->connstr('postgres') . '\' PUBLICATION p');
+$subscriber->safe_psql('postgres', sprintf("CREATE SUBSCRIPTION sub CONNECTION 'host=%s port=%s dbname=postgres' PUBLICATION p", $node->host, $node->port));
 $subscriber->wait_for_subscription_sync($node, 'sub');
+$subscriber->safe_psql('postgres', q{SELECT immutable.create_projection('model', 'other', 'model')});
 my $offset = -s $subscriber->logfile;
 $node->safe_psql('postgres', q{INSERT INTO model VALUES ('a', 1)});
 $subscriber->wait_for_log(qr/cannot change read model "model"/, $offset);
