@@ -279,4 +279,15 @@ ie_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nkeys)
 #endif
 }
 
+/* The primary key that a query can rely on: 18 can be asked for deferrable ones. */
+static inline Oid
+ie_primary_key(Relation rel)
+{
+#if PG_VERSION_NUM >= 180000
+	return RelationGetPrimaryKeyIndex(rel, false);
+#else
+	return RelationGetPrimaryKeyIndex(rel);
+#endif
+}
+
 #endif							/* IMMUTABLE_EVENTS_COMPAT_H */

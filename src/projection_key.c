@@ -13,6 +13,7 @@
 #include "catalog/index.h"
 #include "catalog/pg_am.h"
 #include "catalog/pg_type.h"
+#include "compat.h"
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
@@ -81,7 +82,7 @@ ie_prepare_keys(IeProjection *projection, Relation target, Relation log)
 static void
 describe_key(IeProjection *projection, Relation target)
 {
-	Oid			pkey = RelationGetPrimaryKeyIndex(target);
+	Oid			pkey = ie_primary_key(target);
 	Relation	index;
 	int			i;
 

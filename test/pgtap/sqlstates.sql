@@ -4,7 +4,7 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS immutable_events;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(179);
+SELECT plan(193);
 
 -- what plan() made is used by every role below
 DO $$ BEGIN
@@ -257,6 +257,35 @@ FROM unnest('{consumers,consumer_shards,consumer_streams}'::text[]) t;
 SELECT throws_ok(format('DELETE FROM immutable.%I', t), '42501', 'permission denied for table ' || t, 'nobody writes to ' || t)
 FROM unnest('{consumers,consumer_shards,consumer_streams,safe_positions,command_tables,upcasters}'::text[]) t;
 SELECT is_empty('SELECT consumer FROM immutable.consumer_status', 'nobody sees the consumers of others');
+
+-- projections
+SET ROLE tap_owner;
+CREATE TABLE tap_data.model (type text PRIMARY KEY, n bigint NOT NULL DEFAULT 0);
+CREATE FUNCTION tap_data.model(r tap_data.model, e immutable.event) RETURNS tap_data.model LANGUAGE sql IMMUTABLE AS
+$$ SELECT r.type, r.n + 1 / (length(e.type) - 6) $$;
+DO $$ BEGIN
+	PERFORM immutable.create_log('tap_data.source');
+	PERFORM immutable.append('tap_data.source', 's', t) FROM unnest('{good,poison}'::text[]) t;
+END $$;
+SELECT throws_ok($$SELECT immutable.create_projection('tap_data.model', 'tap_data.source', 'tap_data.model', key => '{type}')$$,
+	'22023', 'the key of inline projection "model" does not hold the stream', 'an inline key without the stream');
+SELECT throws_ok($$SELECT immutable.create_projection('tap_data.model', 'tap_data.source', 'tap_data.model', key => '{type}', commutative => true)$$,
+	'22012', 'division by zero', 'a history that cannot be folded');
+SELECT lives_ok($$SELECT immutable.create_projection('tap_data.model', 'tap_data.source', 'tap_data.model', key => '{type}', mode => 'async')$$, 'create_projection');
+SELECT throws_ok($$SELECT immutable.create_projection('tap_data.model', 'tap_data.source', 'tap_data.model', key => '{type}', mode => 'async')$$,
+	'42710', '"model" is the read model of a projection already', 'create_projection twice');
+SELECT results_eq($$SELECT immutable.refresh('tap_data.model')$$, 'VALUES (2::bigint)', 'refresh goes over both');
+SELECT results_eq('SELECT state, error_sqlstate, error_position FROM immutable.projection_status', $$VALUES ('halted', '22012', 2::bigint)$$, 'and halts before one');
+SELECT throws_ok($$SELECT immutable._projection_has_reached('tap_data.model', 2)$$, '55000', 'projection "model" is halted', 'a halted projection');
+SELECT throws_ok($$SELECT immutable.skip_event('tap_data.model', 1, 'x')$$, '22023', 'projection "model" has passed position 1', 'skip_event of the past');
+SELECT throws_ok('DELETE FROM tap_data.model', '23001', 'cannot change read model "model"', 'a write to a read model');
+SELECT throws_ok('DROP TABLE tap_data.model', '23001', 'cannot drop read model "model"', 'DROP TABLE of a read model');
+SELECT throws_ok('DROP FUNCTION tap_data.model', '2BP01', 'cannot drop function tap_data.model(tap_data.model,immutable.event)', 'DROP FUNCTION of a reducer');
+RESET ROLE;
+SELECT throws_ok($$SELECT immutable.drop_log('tap_data.source', true)$$, '2BP01', 'cannot drop log "source"', 'drop_log under a projection');
+SET ROLE tap_other;
+SELECT throws_ok($$SELECT immutable.refresh('tap_data.model')$$, '42501', 'permission denied for projection "model"', 'refresh of another role');
+SELECT throws_ok($$SELECT immutable.wait_for('tap_data.model', 1)$$, '42501', 'permission denied for table model', 'wait_for without SELECT');
 
 -- 55000: guards are missing
 SET ROLE tap_owner;
