@@ -17,6 +17,7 @@ typedef struct IeKeyColumn
 	int32		typmod;
 	Oid			collation;
 	Oid			equal;			/* operator of the primary key's index */
+	bool		equal_image;	/* equal values are stored alike */
 	int16		len;
 	bool		byval;
 	char		align;
@@ -87,6 +88,8 @@ typedef struct IeKeyGroup
 
 extern IeProjection *ie_projection(Oid target);
 extern IeProjection *ie_known_projection(Oid target);
+extern IeProjection *ie_projection_onto(Oid target, Oid table, Oid reducer);
+extern void ie_projection_free(IeProjection *projection);
 extern List *ie_inline_projections(Oid log);
 extern void ie_projection_enter(const IeProjection *projection,
 								IeCaller *caller);
@@ -110,6 +113,7 @@ extern void ie_add_rows(IeProjection *projection, IeKeyGroup *groups,
 extern void ie_write_rows(IeProjection *projection, IeKeyGroup *groups,
 						  int count);
 extern bool ie_is_projecting(Oid target);
+extern int64 ie_execute_projecting(Oid target, const char *query);
 
 /* projector.c: a batch of events into a read model */
 
@@ -117,6 +121,9 @@ extern void ie_events_add(IeEvents *events, TupleTableSlot *slot);
 extern void ie_project(IeProjection *projection, const IeEvents *events,
 					   bool concurrent);
 extern HeapTuple ie_projected_event(void);
+extern Datum ie_initial_row(const IeProjection *projection, const Datum *key);
+extern void ie_check_result(const IeProjection *projection,
+							HeapTupleHeader row, const Datum *wanted);
 
 /* project.c: the trigger of inline projections */
 
@@ -135,6 +142,9 @@ extern void ie_detach_from_log(Oid log);
 
 extern bool ie_hold_projection(Oid target, bool wait);
 extern void ie_project_rest(IeProjection *projection);
+extern bool ie_next_events(IeProjection *projection, const IeTarget *log,
+						   IeSelection *selection, Snapshot snapshot,
+						   IeEvents *events);
 
 /* projection.c: make a projection, change its mode, give it up */
 

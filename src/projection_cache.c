@@ -24,6 +24,7 @@
 #include "utils/hsearch.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/regproc.h"
 #include "utils/rel.h"
 #include "utils/typcache.h"
 
@@ -46,7 +47,7 @@ static void read_registry(IeProjection *projection);
 static void receive(void *state);
 static void receive_targets(void *state);
 static Datum kept(int number, bool *isnull);
-static void compile(IeProjection *projection);
+static void compile(IeProjection *projection, Oid table);
 static void prepare_defaults(IeProjection *projection, Relation target);
 
 /* A projection, ready to run; an error when there is none. */
@@ -61,7 +62,7 @@ ie_projection(Oid target)
 	if (found && projection->valid && ie_reducer_is_current(projection->reducer))
 		return projection;
 	projection = ie_known_projection(target);
-	compile(projection);
+	compile(projection, target);
 	return projection;
 }
 
@@ -113,6 +114,36 @@ ie_known_projection(Oid target)
 												ALLOCSET_DEFAULT_SIZES);
 	read_registry(projection);
 	return projection;
+}
+
+/*
+ * A projection that the caller has for himself, in the current context: its
+ * rows are in another table of the same columns, or its reducer is another one.
+ */
+IeProjection *
+ie_projection_onto(Oid target, Oid table, Oid reducer)
+{
+	IeProjection *projection = palloc0(sizeof(IeProjection));
+
+	projection->target = target;
+	projection->context = AllocSetContextCreate(CurrentMemoryContext,
+												"immutable_events projection",
+												ALLOCSET_DEFAULT_SIZES);
+	read_registry(projection);
+	if (OidIsValid(reducer))
+		projection->reducer_name =
+			MemoryContextStrdup(projection->context,
+								format_procedure_qualified(reducer));
+	compile(projection, table);
+	return projection;
+}
+
+/* Give it back. */
+void
+ie_projection_free(IeProjection *projection)
+{
+	forget(projection);
+	pfree(projection);
 }
 
 /* Go on as the owner, with the search_path of the projection. */
@@ -267,9 +298,10 @@ receive_targets(void *state)
 
 /* Compile what the projection runs, as its owner. */
 static void
-compile(IeProjection *projection)
+compile(IeProjection *projection, Oid table)
 {
 	Relation	target = ie_open_relation(projection->target, AccessShareLock);
+	Relation	rows = ie_open_relation(table, AccessShareLock);
 	Relation	log = ie_open_relation(projection->log, AccessShareLock);
 	Oid			event = ie_event_type();
 	MemoryContext caller_context;
@@ -291,10 +323,11 @@ compile(IeProjection *projection)
 											 target->rd_rel->reltype, 1, &event,
 											 DEFAULT_COLLATION_OID,
 											 projection->context);
-	ie_prepare_read_model(projection, target);
+	ie_prepare_read_model(projection, rows);
 	MemoryContextSwitchTo(caller_context);
 	ie_projection_leave(&caller);
 	relation_close(log, NoLock);
+	relation_close(rows, NoLock);
 	relation_close(target, NoLock);
 }
 

@@ -24,6 +24,8 @@ static Oid	projecting = InvalidOid;	/* the read model being written to */
 static const char *column_name(const IeProjection *projection, int attnum);
 static void append_keys_from(StringInfo query, const IeProjection *projection);
 static void append_match(StringInfo query, const IeProjection *projection);
+static void append_row(StringInfo query, const IeProjection *projection,
+					   Relation target);
 static void append_columns(StringInfo query, const IeProjection *projection,
 						   const char *prefix);
 static void append_key_columns(StringInfo query,
@@ -46,12 +48,14 @@ ie_prepare_read_model(IeProjection *projection, Relation target)
 {
 	char	   *name = ie_qualified_name(target);
 	Oid		   *types = key_types(projection);
-	Oid			rows = get_array_type(target->rd_rel->reltype);
+	Oid			rows = get_array_type(projection->columns->tdtypeid);
 	StringInfoData load;
 	StringInfoData remove;
 
 	initStringInfo(&load);
-	appendStringInfoString(&load, "SELECT k.n, t FROM ");
+	appendStringInfoString(&load, "SELECT k.n, ");
+	append_row(&load, projection, target);
+	appendStringInfoString(&load, " FROM ");
 	append_keys_from(&load, projection);
 	appendStringInfo(&load, " JOIN %s t ON ", name);
 	append_match(&load, projection);
@@ -130,6 +134,30 @@ append_match(StringInfo query, const IeProjection *projection)
 			appendStringInfo(query, " COLLATE %s",
 							 generate_collation_name(key->collation));
 	}
+}
+
+/* A row t of the table, as a row of the read model: it may be its shadow. */
+static void
+append_row(StringInfo query, const IeProjection *projection, Relation target)
+{
+	const char *separator = "";
+	int			i;
+
+	if (target->rd_rel->reltype == projection->columns->tdtypeid)
+	{
+		appendStringInfoChar(query, 't');
+		return;
+	}
+	appendStringInfoString(query, "ROW(");
+	for (i = 0; i < projection->columns->natts; i++)
+		if (!TupleDescAttr(projection->columns, i)->attisdropped)
+		{
+			appendStringInfo(query, "%st.%s", separator,
+							 column_name(projection, i + 1));
+			separator = ", ";
+		}
+	appendStringInfo(query, ")::%s",
+					 format_type_be_qualified(projection->columns->tdtypeid));
 }
 
 /* The columns that are written: all but dropped and generated ones. */
@@ -415,4 +443,30 @@ bool
 ie_is_projecting(Oid target)
 {
 	return projecting == target;
+}
+
+/* Run a query that writes to a read model, as the projector; how many rows? */
+int64
+ie_execute_projecting(Oid target, const char *query)
+{
+	Oid			before = projecting;
+	int			result;
+	int64		rows;
+
+	SPI_connect();
+	projecting = target;
+	PG_TRY();
+	{
+		result = SPI_execute(query, false, 0);
+	}
+	PG_FINALLY();
+	{
+		projecting = before;
+	}
+	PG_END_TRY();
+	if (result < 0)
+		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(result));
+	rows = SPI_processed;
+	SPI_finish();
+	return rows;
 }

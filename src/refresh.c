@@ -155,6 +155,26 @@ ie_project_rest(IeProjection *projection)
 	ie_close_log(&log);
 }
 
+/*
+ * The next events of a projection, as its owner sees them, without those that
+ * are skipped; false after the last. The selection moves on.
+ */
+bool
+ie_next_events(IeProjection *projection, const IeTarget *log,
+			   IeSelection *selection, Snapshot snapshot, IeEvents *events)
+{
+	bool		more;
+
+	memset(events, 0, sizeof(*events));
+	read_events(projection, log, selection, snapshot, events);
+	more = events->count == selection->max_events;
+	selection->after = more
+		? event_position(projection, events->tuples[events->count - 1])
+		: selection->upto;
+	leave_out_skipped(projection->target, events, projection->event_columns);
+	return more;
+}
+
 /* Where the projection stands; its row is locked. */
 static int64
 read_position(Oid target)
