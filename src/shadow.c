@@ -273,8 +273,13 @@ fill_slot(Filling *filling, int number)
 	int			i;
 
 	if (slot == NULL)
+	{
+		/* this lasts */
+		MemoryContextSwitchTo(filling->estate->es_query_cxt);
 		slot = filling->slots[number] =
 			table_slot_create(filling->shadow, &filling->estate->es_tupleTable);
+		MemoryContextSwitchTo(filling->context);
+	}
 	ExecClearTuple(slot);
 	heap_deform_tuple(&tuple, columns, values, nulls);
 	for (i = 0; i < columns->natts; i++)
