@@ -19,6 +19,7 @@
 #include "utils/rel.h"
 #include "utils/ruleutils.h"
 #include "utils/regproc.h"
+#include "utils/syscache.h"
 
 typedef struct Tables
 {
@@ -40,6 +41,7 @@ static const char *differs(const Tables *tables);
 static int64 delete_rows(const Tables *tables, bool changed_too);
 static int64 update_rows(const Tables *tables);
 static int64 insert_rows(const Tables *tables);
+static int64 execute(Oid target, const char *query);
 
 /*
  * Apply the difference; answers how many rows it concerned. The caller has
@@ -73,14 +75,8 @@ must_replace(Relation target)
 	bool		unique = false;
 	ListCell   *cell;
 
-	foreach(cell, ie_dependents_of(RelationRelationId, RelationGetRelid(target)))
-	{
-		Form_pg_depend row = lfirst(cell);
-
-		if (row->classid == ConstraintRelationId &&
-			row->deptype == DEPENDENCY_NORMAL)
-			return false;
-	}
+	if (ie_is_referenced(RelationGetRelid(target)))
+		return false;
 	foreach(cell, RelationGetIndexList(target))
 	{
 		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
@@ -90,6 +86,30 @@ must_replace(Relation target)
 		index_close(index, NoLock);
 	}
 	return unique;
+}
+
+/* Do foreign keys reference a table? */
+bool
+ie_is_referenced(Oid relid)
+{
+	bool		found = false;
+	ListCell   *cell;
+
+	foreach(cell, ie_dependents_of(RelationRelationId, relid))
+	{
+		Form_pg_depend row = lfirst(cell);
+		HeapTuple	tuple;
+
+		if (row->classid != ConstraintRelationId)
+			continue;
+		tuple = SearchSysCache1(CONSTROID, ObjectIdGetDatum(row->objid));
+		if (!HeapTupleIsValid(tuple))
+			continue;
+		found |= ((Form_pg_constraint) GETSTRUCT(tuple))->contype == CONSTRAINT_FOREIGN &&
+			((Form_pg_constraint) GETSTRUCT(tuple))->confrelid == relid;
+		ReleaseSysCache(tuple);
+	}
+	return found;
 }
 
 /* Does a projection write this column? */
@@ -185,8 +205,8 @@ differs(const Tables *tables)
 static int64
 delete_rows(const Tables *tables, bool changed_too)
 {
-	return ie_execute_projecting(tables->projection->target,
-								 psprintf("DELETE FROM %s t WHERE NOT EXISTS"
+	return execute(tables->projection->target,
+				   psprintf("DELETE FROM %s t WHERE NOT EXISTS"
 										  " (SELECT FROM %s s WHERE %s%s%s%s)",
 										  tables->target, tables->shadow,
 										  tables->match,
@@ -210,8 +230,8 @@ update_rows(const Tables *tables)
 							 column_name(projection, i), column_name(projection, i));
 	if (changes.len == 0)
 		return 0;
-	return ie_execute_projecting(projection->target,
-								 psprintf("UPDATE %s t SET %s FROM %s s WHERE %s AND %s",
+	return execute(projection->target,
+				   psprintf("UPDATE %s t SET %s FROM %s s WHERE %s AND %s",
 										  tables->target, changes.data,
 										  tables->shadow, tables->match,
 										  differs(tables)));
@@ -223,8 +243,8 @@ insert_rows(const Tables *tables)
 {
 	const IeProjection *projection = tables->projection;
 
-	return ie_execute_projecting(projection->target,
-								 psprintf("INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE"
+	return execute(projection->target,
+				   psprintf("INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE"
 										  " SELECT %s FROM %s s WHERE NOT EXISTS"
 										  " (SELECT FROM %s t WHERE %s)",
 										  tables->target,
@@ -232,4 +252,30 @@ insert_rows(const Tables *tables)
 										  columns(projection, "s.", is_written),
 										  tables->shadow, tables->target,
 										  tables->match));
+}
+
+/* Run a query that writes to the read model, as the projector; how many rows? */
+static int64
+execute(Oid target, const char *query)
+{
+	Oid			before = ie_projecting;
+	volatile int result = 0;
+	int64		rows;
+
+	SPI_connect();
+	ie_projecting = target;
+	PG_TRY();
+	{
+		result = SPI_execute(query, false, 0);
+	}
+	PG_FINALLY();
+	{
+		ie_projecting = before;
+	}
+	PG_END_TRY();
+	if (result < 0)
+		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(result));
+	rows = SPI_processed;
+	SPI_finish();
+	return rows;
 }

@@ -21,8 +21,6 @@
 #include "catalog/indexing.h"
 #include "catalog/objectaccess.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_constraint.h"
-#include "catalog/pg_depend.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_publication.h"
 #include "commands/tablecmds.h"
@@ -66,24 +64,17 @@ static const char *
 obstacle(Relation target)
 {
 	Oid			relid = RelationGetRelid(target);
-	ListCell   *cell;
 
 	if (target->rd_rel->relkind != RELKIND_RELATION)
 		return "The table is partitioned.";
-	if (has_subclass(relid) || has_superclass(relid))
+	if (find_inheritance_children(relid, NoLock) != NIL || has_superclass(relid))
 		return "The table inherits from another one, or another one from it.";
 	if (is_published(target))
 		return "The table is published: subscribers would not see the change.";
-	foreach(cell, RelationGetFKeyList(target))
+	if (RelationGetFKeyList(target) != NIL)
 		return "The table has foreign keys, which would not be checked.";
-	foreach(cell, ie_dependents_of(RelationRelationId, relid))
-	{
-		Form_pg_depend row = lfirst(cell);
-
-		if (row->classid == ConstraintRelationId &&
-			row->deptype == DEPENDENCY_NORMAL)
-			return "Foreign keys reference the table, which would not be checked.";
-	}
+	if (ie_is_referenced(relid))
+		return "Foreign keys reference the table, which would not be checked.";
 	if (has_dropped_column(target))
 		return "Columns of the table were dropped, so its rows are laid out in another way.";
 	if (has_unfit_index(target))

@@ -112,8 +112,8 @@ extern void ie_add_rows(IeProjection *projection, IeKeyGroup *groups,
 						int count);
 extern void ie_write_rows(IeProjection *projection, IeKeyGroup *groups,
 						  int count);
+extern Oid	ie_projecting;		/* the read model being written to */
 extern bool ie_is_projecting(Oid target);
-extern int64 ie_execute_projecting(Oid target, const char *query);
 
 /* projector.c: a batch of events into a read model */
 

@@ -81,11 +81,11 @@ ie_inline_projections(Oid log)
 	{
 		List	   *targets = NIL;
 
-		ie_registry_query("SELECT p.target::pg_catalog.oid FROM immutable.projections p"
+		ie_registry_look("SELECT p.target::pg_catalog.oid FROM immutable.projections p"
 						  " WHERE p.log OPERATOR(pg_catalog.=) $1::pg_catalog.oid"
 						  " AND p.mode OPERATOR(pg_catalog.=) 'inline'"
 						  " ORDER BY p.target::pg_catalog.oid",
-						  1, types, values, NULL, receive_targets, &targets);
+						  1, types, values, receive_targets, &targets);
 		if (!watch.current)
 			return targets;
 		entry = hash_search(inline_targets, &log, HASH_ENTER, &found);
@@ -228,12 +228,12 @@ read_registry(IeProjection *projection)
 	Datum		values[] = {ObjectIdGetDatum(projection->target)};
 	Oid			target = projection->target;
 
-	if (ie_registry_query("SELECT p.log::pg_catalog.oid, p.owner, p.search_path, p.reducer,"
+	if (ie_registry_look("SELECT p.log::pg_catalog.oid, p.owner, p.search_path, p.reducer,"
 						  " p.mode OPERATOR(pg_catalog.=) 'inline', p.commutative,"
 						  " p.key, p.types, p.stream_prefix"
 						  " FROM immutable.projections p"
 						  " WHERE p.target OPERATOR(pg_catalog.=) $1::pg_catalog.oid",
-						  1, types, values, NULL, receive, projection) == 0)
+						  1, types, values, receive, projection) == 0)
 	{
 		char	   *name = get_rel_name(target);
 
@@ -257,6 +257,7 @@ receive(void *state)
 	if (SPI_processed == 0)
 		return;
 	caller = MemoryContextSwitchTo(projection->context);
+	projection->name = get_rel_name(projection->target);
 	projection->log = DatumGetObjectId(kept(1, &isnull));
 	projection->owner = get_role_oid(NameStr(*DatumGetName(kept(2, &isnull))), false);
 	projection->search_path = TextDatumGetCString(kept(3, &isnull));

@@ -19,7 +19,7 @@
 #include "utils/ruleutils.h"
 #include "utils/regproc.h"
 
-static Oid	projecting = InvalidOid;	/* the read model being written to */
+Oid			ie_projecting = InvalidOid;
 
 static const char *column_name(const IeProjection *projection, int attnum);
 static void append_keys_from(StringInfo query, const IeProjection *projection);
@@ -140,7 +140,7 @@ append_match(StringInfo query, const IeProjection *projection)
 static void
 append_row(StringInfo query, const IeProjection *projection, Relation target)
 {
-	const char *separator = "";
+	const char *separator = "ROW(";
 	int			i;
 
 	if (target->rd_rel->reltype == projection->columns->tdtypeid)
@@ -148,14 +148,13 @@ append_row(StringInfo query, const IeProjection *projection, Relation target)
 		appendStringInfoChar(query, 't');
 		return;
 	}
-	appendStringInfoString(query, "ROW(");
 	for (i = 0; i < projection->columns->natts; i++)
-		if (!TupleDescAttr(projection->columns, i)->attisdropped)
-		{
-			appendStringInfo(query, "%st.%s", separator,
-							 column_name(projection, i + 1));
-			separator = ", ";
-		}
+	{
+		if (TupleDescAttr(projection->columns, i)->attisdropped)
+			continue;
+		appendStringInfo(query, "%st.%s", separator, column_name(projection, i + 1));
+		separator = ", ";
+	}
 	appendStringInfo(query, ")::%s",
 					 format_type_be_qualified(projection->columns->tdtypeid));
 }
@@ -419,18 +418,18 @@ static void
 execute(const IeProjection *projection, SPIPlanPtr plan, Datum *values,
 		bool writes)
 {
-	Oid			before = projecting;
+	Oid			before = ie_projecting;
 	int			result;
 
 	if (writes)
-		projecting = projection->target;
+		ie_projecting = projection->target;
 	PG_TRY();
 	{
 		result = SPI_execute_plan(plan, values, NULL, false, 0);
 	}
 	PG_FINALLY();
 	{
-		projecting = before;
+		ie_projecting = before;
 	}
 	PG_END_TRY();
 	if (result < 0)
@@ -442,31 +441,5 @@ execute(const IeProjection *projection, SPIPlanPtr plan, Datum *values,
 bool
 ie_is_projecting(Oid target)
 {
-	return projecting == target;
-}
-
-/* Run a query that writes to a read model, as the projector; how many rows? */
-int64
-ie_execute_projecting(Oid target, const char *query)
-{
-	Oid			before = projecting;
-	int			result;
-	int64		rows;
-
-	SPI_connect();
-	projecting = target;
-	PG_TRY();
-	{
-		result = SPI_execute(query, false, 0);
-	}
-	PG_FINALLY();
-	{
-		projecting = before;
-	}
-	PG_END_TRY();
-	if (result < 0)
-		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(result));
-	rows = SPI_processed;
-	SPI_finish();
-	return rows;
+	return ie_projecting == target;
 }

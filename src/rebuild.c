@@ -9,62 +9,27 @@
  */
 #include "rebuild.h"
 
-#include "access/relation.h"
 #include "access/xact.h"
-#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/regproc.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
 
-#define BATCH		10000		/* events of a round */
-#define FEW			1000		/* left for the last round */
-#define LOCK_TIMEOUT	"100"	/* milliseconds that others may queue behind us */
+#define FEW			1000		/* events left for the last round */
 #define PAUSE		300			/* milliseconds until the next try */
 
-typedef struct Rebuild
-{
-	Oid			target;
-	Oid			reducer;		/* InvalidOid: the one it has */
-	bool		swap;
-	Oid			shadow;
-	List	   *indexes;		/* IeIndexPairs */
-	char	   *identity;		/* what must not change meanwhile */
-	int64		position;		/* folded up to here */
-	int64		left;			/* events of the last round */
-	bool		locking;		/* a lock may not come in time */
-	IeProjection *projection;	/* of this transaction */
-	MemoryContext context;		/* of all this */
-} Rebuild;
-
-typedef void (*Step) (Rebuild *rebuild);
+typedef void (*Step) (IeRebuild *rebuild);
 
 static void check_caller(FunctionCallInfo fcinfo);
 static void hold(Oid target, const char *name);
 static void release(Oid target);
-static void run(Rebuild *rebuild);
-static bool in_transaction(Rebuild *rebuild, Step step);
+static void run(IeRebuild *rebuild);
+static bool in_transaction(IeRebuild *rebuild, Step step);
+static void pause_a_moment(IeRebuild *rebuild);
 static void commit(void);
-static void begin_anew(Rebuild *rebuild);
-static void fold_history(Rebuild *rebuild);
-static void catch_up(Rebuild *rebuild);
-static void finish(Rebuild *rebuild);
-static void open_projection(Rebuild *rebuild);
-static void close_projection(Rebuild *rebuild);
-static void check_shadow(const Rebuild *rebuild);
-static void check_identity(Rebuild *rebuild);
-static void receive_text(void *state);
-static int64 decide(Rebuild *rebuild, Snapshot *snapshot);
-static void fold_round(Rebuild *rebuild, int64 upto, Snapshot snapshot);
-static void stop_projection(Rebuild *rebuild);
-static void fold_rest(Rebuild *rebuild);
-static void apply(Rebuild *rebuild);
-static void record(Rebuild *rebuild);
 
 PG_FUNCTION_INFO_V1(ie_rebuild);
 
@@ -72,9 +37,8 @@ PG_FUNCTION_INFO_V1(ie_rebuild);
 Datum
 ie_rebuild(PG_FUNCTION_ARGS)
 {
-	Rebuild		rebuild = {0};
+	IeRebuild	rebuild = {0};
 	IeProjection *projection;
-	char	   *name;
 
 	check_caller(fcinfo);
 	rebuild.target = PG_GETARG_OID(0);
@@ -85,12 +49,12 @@ ie_rebuild(PG_FUNCTION_ARGS)
 	PushActiveSnapshot(GetTransactionSnapshot());
 	projection = ie_known_projection(rebuild.target);
 	ie_check_projection_right(projection);
-	name = pstrdup(get_rel_name(rebuild.target));
+	rebuild.name = pstrdup(projection->name);
 	PopActiveSnapshot();
-	hold(rebuild.target, name);
+	hold(rebuild.target, rebuild.name);
 	PG_TRY();
 	{
-		ie_progress_begin(rebuild.target, name);
+		ie_progress_begin(rebuild.target, rebuild.name);
 		run(&rebuild);
 	}
 	PG_FINALLY();
@@ -146,24 +110,24 @@ release(Oid target)
 
 /* All of it. */
 static void
-run(Rebuild *rebuild)
+run(IeRebuild *rebuild)
 {
 	bool		done = false;
 
 	commit();
-	in_transaction(rebuild, begin_anew);
-	in_transaction(rebuild, fold_history);
+	in_transaction(rebuild, ie_rebuild_begin);
+	in_transaction(rebuild, ie_rebuild_fold);
 	while (!done)
 	{
 		ie_progress_phase(IE_REBUILD_CATCHING_UP);
 		do
-			in_transaction(rebuild, catch_up);
+			in_transaction(rebuild, ie_rebuild_catch_up);
 		while (rebuild->left >= FEW);
-		done = in_transaction(rebuild, finish);
+		done = in_transaction(rebuild, ie_rebuild_finish);
 		if (!done)
 		{
 			ie_progress_phase(IE_REBUILD_WAITING);
-			ie_nap(PAUSE);
+			in_transaction(rebuild, pause_a_moment);
 		}
 	}
 }
@@ -173,7 +137,7 @@ run(Rebuild *rebuild)
  * after any other error the shadow is dropped.
  */
 static bool
-in_transaction(Rebuild *rebuild, Step step)
+in_transaction(IeRebuild *rebuild, Step step)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -186,7 +150,7 @@ in_transaction(Rebuild *rebuild, Step step)
 	{
 		PushActiveSnapshot(GetTransactionSnapshot());
 		step(rebuild);
-		close_projection(rebuild);
+		ie_rebuild_close(rebuild);
 		PopActiveSnapshot();
 		ReleaseCurrentSubTransaction();
 	}
@@ -195,7 +159,7 @@ in_transaction(Rebuild *rebuild, Step step)
 		MemoryContextSwitchTo(rebuild->context);
 		error = CopyErrorData();
 		FlushErrorState();
-		close_projection(rebuild);
+		ie_rebuild_close(rebuild);
 		RollbackAndReleaseCurrentSubTransaction();
 		rebuild->position = position;
 	}
@@ -221,6 +185,13 @@ in_transaction(Rebuild *rebuild, Step step)
 	return true;
 }
 
+/* Let others go on. */
+static void
+pause_a_moment(IeRebuild *rebuild pg_attribute_unused())
+{
+	ie_nap(PAUSE);
+}
+
 /* Commit; what follows sees what others have committed, whatever the default. */
 static void
 commit(void)
@@ -228,277 +199,4 @@ commit(void)
 	SPI_commit();
 	XactIsoLevel = XACT_READ_COMMITTED;
 	XactReadOnly = false;
-}
-
-/* Check what can be checked, and clear away what another rebuild has left. */
-static void
-begin_anew(Rebuild *rebuild)
-{
-	Oid			left;
-
-	open_projection(rebuild);
-	if (rebuild->swap)
-		ie_check_exchange(rebuild->target);
-	while (OidIsValid(left = ie_find_shadow(rebuild->target)))
-	{
-		ie_drop_shadow(left);
-		CommandCounterIncrement();
-	}
-}
-
-/* Make the shadow, and fold into it all that is decided now. */
-static void
-fold_history(Rebuild *rebuild)
-{
-	MemoryContext caller;
-	Snapshot	snapshot;
-	IeBulkFold *fold;
-	Oid			shadow;
-
-	open_projection(rebuild);
-	rebuild->position = decide(rebuild, &snapshot);
-	ie_progress_phase(IE_REBUILD_FOLDING);
-	ie_progress_total(rebuild->position);
-	shadow = ie_create_shadow(rebuild->projection, rebuild->swap);
-	fold = ie_bulk_fold_begin(rebuild->projection, snapshot, rebuild->position, false);
-	ie_fill_shadow(rebuild->projection, shadow, fold);
-	ie_bulk_fold_end(fold);
-	UnregisterSnapshot(snapshot);
-	ie_progress_phase(IE_REBUILD_INDEXING);
-	caller = MemoryContextSwitchTo(rebuild->context);
-	rebuild->indexes = ie_index_shadow(rebuild->target, shadow, rebuild->swap);
-	MemoryContextSwitchTo(caller);
-	rebuild->shadow = shadow;
-}
-
-/* Fold some of what was appended meanwhile into the shadow. */
-static void
-catch_up(Rebuild *rebuild)
-{
-	Snapshot	snapshot;
-	int64		upto;
-
-	open_projection(rebuild);
-	upto = decide(rebuild, &snapshot);
-	fold_round(rebuild, upto, snapshot);
-	UnregisterSnapshot(snapshot);
-}
-
-/* Keep the projection where it is, fold the rest, and change the read model. */
-static void
-finish(Rebuild *rebuild)
-{
-	stop_projection(rebuild);
-	open_projection(rebuild);
-	fold_rest(rebuild);
-	CommandCounterIncrement();
-	apply(rebuild);
-	record(rebuild);
-}
-
-/* The projection for this transaction, with its rows in the shadow. */
-static void
-open_projection(Rebuild *rebuild)
-{
-	check_shadow(rebuild);
-	rebuild->projection =
-		ie_projection_onto(rebuild->target,
-						   OidIsValid(rebuild->shadow) ? rebuild->shadow : rebuild->target,
-						   rebuild->reducer);
-	check_identity(rebuild);
-}
-
-/* Give it back. */
-static void
-close_projection(Rebuild *rebuild)
-{
-	if (rebuild->projection != NULL)
-		ie_projection_free(rebuild->projection);
-	rebuild->projection = NULL;
-}
-
-/* Somebody may have dropped the shadow. */
-static void
-check_shadow(const Rebuild *rebuild)
-{
-	if (OidIsValid(rebuild->shadow) && get_rel_name(rebuild->shadow) == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("the table that read model \"%s\" was being rebuilt in is gone",
-						get_rel_name(rebuild->target)),
-				 errhint("Rebuild it again.")));
-}
-
-/*
- * All transactions must fold the same: nobody may have changed the projection
- * (but for its mode), its reducer, or the columns of the read model.
- */
-static void
-check_identity(Rebuild *rebuild)
-{
-	Oid			types[] = {REGCLASSOID, OIDOID};
-	Datum		values[] = {ObjectIdGetDatum(rebuild->target),
-	ObjectIdGetDatum(rebuild->projection->function)};
-	char	   *identity = NULL;
-
-	ie_registry_query("SELECT pg_catalog.concat_ws(' ', p.created_at, p.reducer, f.oid, f.xmin, f.cmin,"
-					  " (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', a.attname, a.atttypid,"
-					  " a.atttypmod, a.attisdropped, a.attnotnull, a.attgenerated), ',' ORDER BY a.attnum)"
-					  " FROM pg_catalog.pg_attribute a"
-					  " WHERE a.attrelid OPERATOR(pg_catalog.=) $1::pg_catalog.oid"
-					  " AND a.attnum OPERATOR(pg_catalog.>) 0))"
-					  " FROM immutable.projections p"
-					  " JOIN pg_catalog.pg_proc f ON f.oid OPERATOR(pg_catalog.=) $2"
-					  " WHERE p.target OPERATOR(pg_catalog.=) $1::pg_catalog.oid",
-					  2, types, values, NULL, receive_text, &identity);
-	if (identity != NULL && rebuild->identity == NULL)
-		rebuild->identity = MemoryContextStrdup(rebuild->context, identity);
-	if (identity == NULL || strcmp(identity, rebuild->identity) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("projection \"%s\" has changed while it was being rebuilt",
-						rebuild->projection->name),
-				 errdetail("The projection, its reducer or its columns are not what they were at the beginning."),
-				 errhint("Rebuild it again.")));
-}
-
-/* Take a text. */
-static void
-receive_text(void *state)
-{
-	if (SPI_processed > 0)
-	{
-		char	   *text = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-
-		*(char **) state = SPI_palloc(strlen(text) + 1);
-		strcpy(*(char **) state, text);
-	}
-}
-
-/*
- * Up to where the log may be folded, and with which snapshot. It is recorded:
- * from then on no import may bring events in below.
- */
-static int64
-decide(Rebuild *rebuild, Snapshot *snapshot)
-{
-	IeTarget	log = ie_open_whole_log(rebuild->projection->log, AccessShareLock);
-	int64		upto;
-
-	ie_lock_registry("safe_positions", RowExclusiveLock);
-	while (ie_import_runs(log.root->sequence))
-		ie_nap(PAUSE);
-	upto = ie_readable_position(&log, snapshot);
-	ie_record_position(rebuild->projection->log, upto);
-	ie_close_log(&log);
-	return upto;
-}
-
-/* Fold events after the shadow's position into it, as many as a round has. */
-static void
-fold_round(Rebuild *rebuild, int64 upto, Snapshot snapshot)
-{
-	IeProjection *projection = rebuild->projection;
-	IeTarget	log = ie_open_whole_log(projection->log, AccessShareLock);
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
-												  "immutable_events round",
-												  ALLOCSET_DEFAULT_SIZES);
-	MemoryContext outer = MemoryContextSwitchTo(context);
-	IeSelection selection = {.after = rebuild->position,
-	.upto = Max(upto, rebuild->position), .max_events = BATCH};
-	IeEvents	events;
-	IeCaller	caller;
-	bool		more;
-
-	CHECK_FOR_INTERRUPTS();
-	more = ie_next_events(projection, &log, &selection, snapshot, &events);
-	ie_projection_enter(projection, &caller);
-	ie_project(projection, &events, false);
-	ie_projection_leave(&caller);
-	ie_progress_add(events.count);
-	rebuild->left = more ? BATCH : events.count;
-	rebuild->position = selection.after;
-	MemoryContextSwitchTo(outer);
-	MemoryContextDelete(context);
-	ie_close_log(&log);
-}
-
-/*
- * From here on nothing moves: no batch of an asynchronous projection, no append
- * to the log of an inline one. Whoever is in the way of a lock is given a
- * moment, so that nobody queues behind us for longer than that.
- */
-static void
-stop_projection(Rebuild *rebuild)
-{
-	IeProjection *projection;
-
-	rebuild->locking = true;
-	(void) set_config_option("lock_timeout", LOCK_TIMEOUT, PGC_USERSET,
-							 PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
-	ie_hold_projection(rebuild->target, true);
-	projection = ie_known_projection(rebuild->target);
-	if (projection->is_inline)
-		LockRelationOid(projection->log, ShareRowExclusiveLock);
-}
-
-/* Fold all that there is. */
-static void
-fold_rest(Rebuild *rebuild)
-{
-	Snapshot	snapshot;
-	int64		upto = PG_INT64_MAX;
-
-	if (rebuild->projection->is_inline)
-		snapshot = RegisterSnapshot(GetLatestSnapshot());
-	else
-		upto = decide(rebuild, &snapshot);
-	do
-		fold_round(rebuild, upto, snapshot);
-	while (rebuild->left == BATCH);
-	UnregisterSnapshot(snapshot);
-	if (rebuild->projection->is_inline)
-		rebuild->position = ie_last_position(ie_position_sequence(rebuild->projection->log));
-}
-
-/* Make the read model what the shadow is. */
-static void
-apply(Rebuild *rebuild)
-{
-	IeCaller	caller;
-
-	if (rebuild->swap)
-	{
-		LockRelationOid(rebuild->target, AccessExclusiveLock);
-		ie_progress_phase(IE_REBUILD_EXCHANGING);
-		ie_exchange_storage(rebuild->target, rebuild->shadow, rebuild->indexes);
-		return;
-	}
-	ie_progress_phase(IE_REBUILD_APPLYING);
-	PushActiveSnapshot(GetLatestSnapshot());
-	ie_projection_enter(rebuild->projection, &caller);
-	ie_apply_difference(rebuild->projection, rebuild->shadow);
-	ie_projection_leave(&caller);
-	PopActiveSnapshot();
-	ie_drop_shadow(rebuild->shadow);
-}
-
-/* Record where the projection stands, and by which reducer. */
-static void
-record(Rebuild *rebuild)
-{
-	Oid			types[] = {REGCLASSOID, INT8OID, TEXTOID};
-	Datum		values[] = {ObjectIdGetDatum(rebuild->target),
-		Int64GetDatum(rebuild->position),
-	CStringGetTextDatum(rebuild->projection->reducer_name)};
-
-	ie_registry_query("UPDATE immutable.projection_positions"
-					  " SET position = $2, refreshed_at = pg_catalog.clock_timestamp(),"
-					  " error = NULL, error_sqlstate = NULL, error_position = NULL,"
-					  " error_event = NULL, failed_at = NULL"
-					  " WHERE target OPERATOR(pg_catalog.=) $1::pg_catalog.oid",
-					  3, types, values, NULL, NULL, NULL);
-	ie_registry_query("UPDATE immutable.projections SET reducer = $3"
-					  " WHERE target OPERATOR(pg_catalog.=) $1::pg_catalog.oid",
-					  3, types, values, NULL, NULL, NULL);
 }

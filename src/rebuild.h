@@ -96,11 +96,37 @@ extern List *ie_index_shadow(Oid target, Oid shadow, bool all);
 
 /* difference.c: make a read model equal to its shadow, row by row */
 
+extern bool ie_is_referenced(Oid relid);
 extern int64 ie_apply_difference(IeProjection *projection, Oid shadow);
 
 /* exchange.c: let a read model and its shadow change storage */
 
 extern void ie_check_exchange(Oid target);
 extern void ie_exchange_storage(Oid target, Oid shadow, List *pairs);
+
+/* rebuild_steps.c: what the transactions of a rebuild do */
+
+typedef struct IeRebuild
+{
+	Oid			target;
+	char	   *name;			/* of the read model */
+	Oid			reducer;		/* InvalidOid: the one it has */
+	Oid			function;		/* the one that is folded with */
+	bool		swap;
+	Oid			shadow;
+	List	   *indexes;		/* IeIndexPairs */
+	char	   *identity;		/* what must not change meanwhile */
+	int64		position;		/* folded up to here */
+	int64		left;			/* events of the last round */
+	bool		locking;		/* a lock may not come in time */
+	IeProjection *projection;	/* of this transaction */
+	MemoryContext context;		/* of all this */
+} IeRebuild;
+
+extern void ie_rebuild_begin(IeRebuild *rebuild);
+extern void ie_rebuild_fold(IeRebuild *rebuild);
+extern void ie_rebuild_catch_up(IeRebuild *rebuild);
+extern void ie_rebuild_finish(IeRebuild *rebuild);
+extern void ie_rebuild_close(IeRebuild *rebuild);
 
 #endif							/* IMMUTABLE_EVENTS_REBUILD_H */
