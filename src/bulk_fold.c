@@ -142,7 +142,10 @@ ie_bulk_fold_find(IeBulkFold *fold, const Datum *key, IeFoldedRow **row)
 	return true;
 }
 
-/* Fold a batch of events into the rows they concern. */
+/*
+ * Fold a batch of events into the rows they concern. The read model is locked,
+ * so its row type stays what the reducer was compiled for.
+ */
 static void
 fold_events(IeBulkFold *fold, const IeEvents *events)
 {
@@ -155,8 +158,6 @@ fold_events(IeBulkFold *fold, const IeEvents *events)
 
 	error_context_stack = &callback;
 	ie_projection_enter(projection, &caller);
-	if (!ie_reducer_is_current(projection->reducer))
-		ie_reducer_check_types(projection->reducer);
 	for (i = 0; i < events->count; i++)
 	{
 		ListCell   *cell;
