@@ -1,8 +1,8 @@
 /*
  * folded_rows.c: the rows that are being folded, by key, in limited memory.
  *
- * A hash table as large as work_mem and hash_mem_multiplier allow. When that is
- * not enough, the keys with the higher hash values are given up, to be folded
+ * A hash table as large as maintenance_work_mem allows. When that is not
+ * enough, the keys with the higher hash values are given up, to be folded
  * in another pass. What stays is copied to a new memory context: pieces freed
  * in the old one would be too small for states that grow. The copy has its
  * place because only two thirds of the memory are filled.
@@ -76,7 +76,7 @@ ie_folded_create(IeProjection *projection, bool keep_initial)
 	rows->projection = projection;
 	rows->keep_initial = keep_initial;
 	rows->parent = CurrentMemoryContext;
-	rows->limit = get_hash_memory_limit() / 3 * 2;
+	rows->limit = Max(get_hash_memory_limit(), (Size) maintenance_work_mem * 1024) / 3 * 2;
 	prepare_hashes(rows);
 	make_table(rows);
 	return rows;

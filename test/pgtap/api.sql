@@ -49,6 +49,7 @@ SELECT results_eq(
 		|| 'stream_prefix text DEFAULT NULL::text, upto_position bigint DEFAULT NULL::bigint', 'SETOF immutable.event'),
 	('read_stream', 'log regclass, stream text, from_version bigint DEFAULT NULL::bigint, max_events bigint DEFAULT NULL::bigint, '
 		|| 'backward boolean DEFAULT false', 'SETOF immutable.event'),
+	('rebuild', 'IN target regclass, IN reducer regproc DEFAULT NULL::regproc, IN swap boolean DEFAULT false', NULL),
 	('renew', 'consumer text, lease interval', 'void'),
 	('replay', 'log regclass, stream text, initial anyelement, reducer regproc, upto_version bigint DEFAULT NULL::bigint, '
 		|| 'as_of timestamp with time zone DEFAULT NULL::timestamp with time zone', 'anyelement'),
@@ -59,7 +60,8 @@ SELECT results_eq(
 	('sync_position', 'log regclass', 'bigint'),
 	('unpark', 'consumer text, stream text', 'void'),
 	('unprotect', 'target regclass, force boolean DEFAULT false', 'void'),
-	('upcast', 'log regclass, event immutable.event', 'immutable.event')$$,
+	('upcast', 'log regclass, event immutable.event', 'immutable.event'),
+	('verify_projection', 'target regclass', 'TABLE(key jsonb, problem text)')$$,
 	'the public functions and their signatures');
 SELECT results_eq(
 	$$SELECT name, kind, volatility, strict, parallel, language FROM api WHERE name NOT LIKE '\_%' ORDER BY name COLLATE "C"$$,
@@ -88,6 +90,7 @@ SELECT results_eq(
 	('protect', 'f', 'v', false, 'u', 'c'),
 	('read_log', 'f', 'v', false, 'u', 'c'),
 	('read_stream', 'f', 's', false, 'r', 'c'),
+	('rebuild', 'p', 'v', false, 'u', 'c'),
 	('renew', 'f', 'v', false, 'u', 'c'),
 	('replay', 'f', 's', false, 'r', 'c'),
 	('safe_position', 'f', 's', false, 'u', 'c'),
@@ -97,7 +100,8 @@ SELECT results_eq(
 	('sync_position', 'f', 'v', false, 'u', 'c'),
 	('unpark', 'f', 'v', false, 'u', 'c'),
 	('unprotect', 'f', 'v', false, 'u', 'c'),
-	('upcast', 'f', 's', false, 'r', 'c')$$,
+	('upcast', 'f', 's', false, 'r', 'c'),
+	('verify_projection', 'f', 's', false, 'u', 'c')$$,
 	'what reads by one snapshot is STABLE, what writes or takes a new one is VOLATILE and PARALLEL UNSAFE; NULLs are judged by each function');
 
 -- the names are used once: drivers send parameters without types
@@ -119,7 +123,7 @@ SELECT results_eq(
 		AND has_table_privilege('public', c.oid, p)
 	GROUP BY c.relname ORDER BY c.relname::text COLLATE "C"$$,
 	$$VALUES ('command_tables', 'SELECT'), ('consumer_status', 'SELECT'), ('guard_changes', 'SELECT'), ('logs', 'SELECT'), ('parked', 'SELECT'),
-	('protected_tables', 'SELECT'), ('safe_positions', 'SELECT'), ('upcasters', 'SELECT')$$,
+	('protected_tables', 'SELECT'), ('rebuild_progress', 'SELECT'), ('safe_positions', 'SELECT'), ('upcasters', 'SELECT')$$,
 	'PUBLIC may read what is not of consumers, and write nothing');
 
 -- safety of what runs with other rights, or with a search_path of somebody's

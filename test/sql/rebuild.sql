@@ -126,7 +126,7 @@ SELECT * FROM shown ORDER BY 1;
 -- an empty log, a key that no event has, fan-out, and memory for a few rows only
 SELECT immutable.create_log('tags');
 CREATE TABLE tagged (tag text PRIMARY KEY, n bigint DEFAULT 0, filler text);
-CREATE FUNCTION apply_tag(r tagged, e immutable.event) RETURNS tagged LANGUAGE sql IMMUTABLE RETURN ROW(r.tag, r.n + 1, repeat('x', 200))::tagged;
+CREATE FUNCTION apply_tag(r tagged, e immutable.event) RETURNS tagged LANGUAGE sql IMMUTABLE RETURN ROW(r.tag, r.n + 1, repeat('x', 2000))::tagged;
 CREATE FUNCTION apply_tag_twice(r tagged, e immutable.event) RETURNS tagged LANGUAGE sql IMMUTABLE RETURN ROW(r.tag, r.n + 2, r.filler)::tagged;
 SELECT immutable.create_projection('tagged', 'tags', 'apply_tag', commutative => true,
 	key => ARRAY['string_to_array(data->>''tags'', '','')']);
@@ -135,6 +135,7 @@ CALL immutable.rebuild('tagged', swap => true);
 SELECT count(*) FROM (SELECT immutable.append('tags', 's' || i % 3, 't', jsonb_build_object('tags', concat_ws(',', i % 500, 'all', 'all', NULL, i % 7))) FROM generate_series(1, 1000) i) a;
 SELECT count(*), sum(n) FROM tagged;
 SET work_mem = '64kB';
+SET maintenance_work_mem = '1MB';
 SET hash_mem_multiplier = 1;
 CALL immutable.rebuild('tagged', 'apply_tag_twice');
 SELECT count(*), sum(n), count(filler) FROM tagged;
@@ -142,6 +143,7 @@ CALL immutable.rebuild('tagged', 'apply_tag', swap => true);
 SELECT count(*), sum(n), count(filler) FROM tagged;
 SELECT * FROM immutable.verify_projection('tagged');
 RESET work_mem;
+RESET maintenance_work_mem;
 RESET hash_mem_multiplier;
 
 -- events that are skipped stay so; old events are upcast; a partitioned read model

@@ -40,12 +40,13 @@ SELECT key, problem FROM immutable.verify_projection('balance') ORDER BY key->>'
 
 -- in memory that does not hold all keys, the same
 SET work_mem = '64kB';
+SET maintenance_work_mem = '1MB';
 SET hash_mem_multiplier = 1;
 SELECT count(*), md5(string_agg(key::text || problem, ',' ORDER BY key->>'account')) =
 	(SELECT md5(string_agg(key::text || problem, ',' ORDER BY key->>'account')) FROM immutable.verify_projection('balance')) AS same
 FROM immutable.verify_projection('balance');
 CREATE TABLE many (stream text, n bigint, note text, PRIMARY KEY (n, stream));
-CREATE FUNCTION apply_many(r many, e immutable.event) RETURNS many LANGUAGE sql IMMUTABLE RETURN ROW(r.stream, r.n, repeat('x', 100) || e.type)::many;
+CREATE FUNCTION apply_many(r many, e immutable.event) RETURNS many LANGUAGE sql IMMUTABLE RETURN ROW(r.stream, r.n, repeat('x', 2000) || e.type)::many;
 SELECT immutable.create_projection('many', 'ledger', 'apply_many', key => ARRAY['array[position, position, 1000 * position]', 'stream'], mode => 'async');
 SELECT * FROM immutable.verify_projection('many');
 SELECT immutable.refresh('many', 100);
@@ -56,6 +57,7 @@ SELECT * FROM immutable.verify_projection('many');
 CREATE OR REPLACE FUNCTION apply_many(r many, e immutable.event) RETURNS many LANGUAGE sql IMMUTABLE RETURN ROW(r.stream, r.n, 'y')::many;
 SELECT problem, count(*), sum((key->>'n')::bigint) FROM immutable.verify_projection('many') GROUP BY problem;
 RESET work_mem;
+RESET maintenance_work_mem;
 RESET hash_mem_multiplier;
 SELECT problem, count(*), sum((key->>'n')::bigint) FROM immutable.verify_projection('many') GROUP BY problem;
 
