@@ -177,7 +177,11 @@ in_transaction(IeRebuild *rebuild, Step step)
 	if (error != NULL)
 	{
 		if (OidIsValid(rebuild->shadow))
+		{
+			PushActiveSnapshot(GetTransactionSnapshot());
 			ie_drop_shadow(rebuild->shadow);
+			PopActiveSnapshot();
+		}
 		commit();
 		ReThrowError(error);
 	}
