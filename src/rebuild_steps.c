@@ -275,6 +275,8 @@ apply(IeRebuild *rebuild)
 
 	if (rebuild->swap)
 	{
+		/* the one that others wait for comes last */
+		LockRelationOid(rebuild->shadow, AccessExclusiveLock);
 		LockRelationOid(rebuild->target, AccessExclusiveLock);
 		ie_progress_phase(IE_REBUILD_EXCHANGING);
 		ie_exchange_storage(rebuild->target, rebuild->shadow, rebuild->indexes);

@@ -13,6 +13,7 @@
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
@@ -60,6 +61,11 @@ ie_refresh(PG_FUNCTION_ARGS)
 	projection = ie_projection(PG_GETARG_OID(0));
 	ie_check_projection_right(projection);
 	if (projection->is_inline || !ie_hold_projection(projection->target, false))
+		PG_RETURN_INT64(0);
+	/* a rebuild that has just let go may have brought another reducer */
+	AcceptInvalidationMessages();
+	projection = ie_projection(PG_GETARG_OID(0));
+	if (projection->is_inline)
 		PG_RETURN_INT64(0);
 	PG_RETURN_INT64(refresh(projection, Min(max_events, PG_INT32_MAX / 2)));
 }

@@ -118,6 +118,8 @@ create_command(Relation target, const char *name, bool lasting)
 	if (target->rd_rel->relkind == RELKIND_RELATION)
 		appendStringInfo(&command, " USING %s",
 						 quote_identifier(get_am_name(target->rd_rel->relam)));
+	/* autovacuum would be in the way of the exchange */
+	appendStringInfoString(&command, " WITH (autovacuum_enabled = false)");
 	if (OidIsValid(tablespace))
 		appendStringInfo(&command, " TABLESPACE %s",
 						 quote_identifier(get_tablespace_name(tablespace)));
