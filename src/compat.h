@@ -6,11 +6,13 @@
 #ifndef IMMUTABLE_EVENTS_COMPAT_H
 #define IMMUTABLE_EVENTS_COMPAT_H
 
+#include "access/attmap.h"
 #include "access/genam.h"
 #include "access/transam.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_proc.h"
+#include "commands/defrem.h"
 #include "executor/executor.h"
 #include "executor/functions.h"
 #include "miscadmin.h"
@@ -20,7 +22,9 @@
 #include "storage/procarray.h"
 #include "storage/sinvaladt.h"
 #include "utils/acl.h"
+#include "utils/backend_status.h"
 #include "utils/guc.h"
+#include "utils/relcache.h"
 
 #if PG_VERSION_NUM < 150000
 #error "immutable_events needs PostgreSQL 15 or later"
@@ -289,5 +293,64 @@ ie_primary_key(Relation rel)
 	return RelationGetPrimaryKeyIndex(rel);
 #endif
 }
+
+/* The column of one row type for each of another, by name. */
+static inline AttrMap *
+ie_column_map(TupleDesc from, TupleDesc to)
+{
+#if PG_VERSION_NUM >= 160000
+	return build_attrmap_by_name(from, to, false);
+#else
+	return build_attrmap_by_name(from, to);
+#endif
+}
+
+/* Create an index that was described elsewhere. */
+static inline Oid
+ie_define_index(Oid relid, IndexStmt *command)
+{
+#if PG_VERSION_NUM >= 160000
+	return DefineIndex(relid, command, InvalidOid, InvalidOid, InvalidOid, -1,
+					   false, false, false, false, true).objectId;
+#else
+	return DefineIndex(relid, command, InvalidOid, InvalidOid, InvalidOid,
+					   false, false, false, false, true).objectId;
+#endif
+}
+
+/* Exchange what the catalogs say of how large two relations are. */
+static inline void
+ie_exchange_sizes(Form_pg_class a, Form_pg_class b)
+{
+	FormData_pg_class old = *a;
+
+	a->relpages = b->relpages;
+	a->reltuples = b->reltuples;
+	a->relallvisible = b->relallvisible;
+	b->relpages = old.relpages;
+	b->reltuples = old.reltuples;
+	b->relallvisible = old.relallvisible;
+#if PG_VERSION_NUM >= 180000
+	a->relallfrozen = b->relallfrozen;
+	b->relallfrozen = old.relallfrozen;
+#endif
+}
+
+/*
+ * Let go of the files of two relations that have exchanged them, before their
+ * relcache entries are built anew. Later servers do without.
+ */
+static inline void
+ie_close_exchanged(Oid a pg_attribute_unused(), Oid b pg_attribute_unused())
+{
+#if PG_VERSION_NUM < 170000
+	RelationCloseSmgrByOid(a);
+	RelationCloseSmgrByOid(b);
+#endif
+}
+
+#if PG_VERSION_NUM < 160000
+#define pgstat_get_local_beentry_by_index(index) pgstat_fetch_stat_local_beentry(index)
+#endif
 
 #endif							/* IMMUTABLE_EVENTS_COMPAT_H */

@@ -170,6 +170,10 @@ extern uint64 ie_registry_query(const char *query, int nargs, Oid *types,
 								Datum *values, const char *nulls,
 								IeRegistryReceiver receiver, void *state);
 
+extern uint64 ie_registry_look(const char *query, int nargs, Oid *types,
+							   Datum *values, IeRegistryReceiver receiver,
+							   void *state);
+
 /* What a backend remembers of a registry holds while this is current. */
 typedef struct IeRegistryWatch
 {

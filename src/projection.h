@@ -18,6 +18,7 @@ typedef struct IeKeyColumn
 	int32		typmod;
 	Oid			collation;
 	Oid			equal;			/* operator of the primary key's index */
+	bool		equal_image;	/* equal values are stored alike */
 	int16		len;
 	bool		byval;
 	char		align;
@@ -86,13 +87,18 @@ typedef struct IeKeyGroup
 	HeapTupleHeader result;		/* as it will be; NULL: none */
 } IeKeyGroup;
 
+/* projection_reducer.c: the name under which the registry has a reducer */
+
+extern char *ie_reducer_text(Oid target, Oid function);
+extern Oid	ie_find_reducer(const IeProjection *projection, bool missing_ok);
+
 /* projection_cache.c: what the registry says of a projection, made ready */
 
 extern IeProjection *ie_projection(Oid target);
 extern IeProjection *ie_known_projection(Oid target);
 extern void ie_check_idle(const IeProjection *projection);
-extern char *ie_reducer_text(Oid target, Oid function);
-extern Oid	ie_find_reducer(const IeProjection *projection, bool missing_ok);
+extern IeProjection *ie_projection_onto(Oid target, Oid table, Oid reducer);
+extern void ie_projection_free(IeProjection *projection);
 extern List *ie_inline_projections(Oid log);
 extern bool ie_follows_projected(Oid log, int64 first, int64 last);
 extern void ie_projection_enter(const IeProjection *projection,
@@ -108,9 +114,22 @@ extern int	ie_compare_keys(const IeProjection *projection, const Datum *a,
 							const Datum *b);
 extern List *ie_event_keys(IeProjection *projection, TupleTableSlot *event);
 
-/* read_model.c: rows of a read model, by key */
+/* read_model_query.c: the queries on a read model */
 
 extern void ie_prepare_read_model(IeProjection *projection, Relation target);
+
+/* read_model.c: rows of a read model, by key */
+
+/* Which read model the projector writes to, so many triggers deep. */
+typedef struct IeProjecting
+{
+	Oid			target;
+	int			depth;
+} IeProjecting;
+
+extern IeProjecting ie_begin_projecting(Oid target);
+extern void ie_end_projecting(IeProjecting before);
+
 extern void ie_load_rows(IeProjection *projection, IeKeyGroup *groups,
 						 int count, bool lock);
 extern void ie_add_rows(IeProjection *projection, IeKeyGroup *groups,
@@ -126,6 +145,9 @@ extern void ie_events_add(IeEvents *events, TupleTableSlot *slot);
 extern void ie_project(IeProjection *projection, const IeEvents *events,
 					   bool concurrent);
 extern HeapTuple ie_projected_event(void);
+extern Datum ie_initial_row(const IeProjection *projection, const Datum *key);
+extern void ie_check_result(const IeProjection *projection,
+							HeapTupleHeader row, const Datum *wanted);
 
 /* project.c: the trigger of inline projections */
 
@@ -142,6 +164,9 @@ extern void ie_detach_from_log(Oid log);
 extern int64 ie_refresh_batch(Oid target, int64 max_events);
 extern bool ie_hold_projection(Oid target, bool wait);
 extern void ie_project_rest(IeProjection *projection);
+extern bool ie_next_events(IeProjection *projection, const IeTarget *log,
+						   IeSelection *selection, Snapshot snapshot,
+						   IeEvents *events);
 
 /* projection.c: make a projection, change its mode, give it up */
 

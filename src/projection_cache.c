@@ -62,7 +62,7 @@ static Oid	owner_of(Oid target);
 static void receive(void *state);
 static void receive_targets(void *state);
 static Datum kept(int number, bool *isnull);
-static void compile(IeProjection *projection);
+static void compile(IeProjection *projection, Oid table);
 static void add_context(void *arg);
 static void prepare_defaults(IeProjection *projection, Relation target);
 
@@ -78,7 +78,7 @@ ie_projection(Oid target)
 	if (found && projection->valid && projection->changes == ie_catalog_changes())
 		return projection;
 	projection = ie_known_projection(target);
-	compile(projection);
+	compile(projection, target);
 	return projection;
 }
 
@@ -98,11 +98,11 @@ ie_inline_projections(Oid log)
 		Answer		answer = {.context = CurrentMemoryContext};
 		MemoryContext caller;
 
-		ie_registry_query("SELECT p.target::pg_catalog.oid FROM immutable.projections p"
+		ie_registry_look("SELECT p.target::pg_catalog.oid FROM immutable.projections p"
 						  " WHERE p.log OPERATOR(pg_catalog.=) $1::pg_catalog.oid"
 						  " AND p.mode OPERATOR(pg_catalog.=) 'inline'"
 						  " ORDER BY p.target::pg_catalog.oid",
-						  1, types, values, NULL, receive_targets, &answer);
+						  1, types, values, receive_targets, &answer);
 		if (!watch.current)
 			return answer.targets;
 		entry = hash_search(inline_targets, &log, HASH_ENTER, &found);
@@ -158,36 +158,33 @@ ie_known_projection(Oid target)
 }
 
 /*
- * What the registry calls a reducer: its name, if its arguments are a row of
- * the read model and an event; these may be renamed. Else all of it.
+ * A projection that the caller has for himself, in the current context: its
+ * rows are in another table of the same columns, or its reducer is another one.
  */
-char *
-ie_reducer_text(Oid target, Oid function)
+IeProjection *
+ie_projection_onto(Oid target, Oid table, Oid reducer)
 {
-	return ie_takes_row_and_event(function, target)
-		? ie_reducer_name(function) : format_procedure_qualified(function);
+	IeProjection *projection = palloc0(sizeof(IeProjection));
+
+	projection->target = target;
+	projection->context = AllocSetContextCreate(CurrentMemoryContext,
+												"immutable_events projection",
+												ALLOCSET_DEFAULT_SIZES);
+	read_registry(projection);
+	if (OidIsValid(reducer))
+		projection->reducer_name =
+			MemoryContextStrdup(projection->context,
+								ie_reducer_text(target, reducer));
+	compile(projection, table);
+	return projection;
 }
 
-/* The function that the registry means. */
-Oid
-ie_find_reducer(const IeProjection *projection, bool missing_ok)
+/* Give it back. */
+void
+ie_projection_free(IeProjection *projection)
 {
-	Oid			types[] = {get_rel_type_id(projection->target), ie_event_type()};
-	const char *name = projection->reducer_name;
-	LOCAL_FCINFO(fcinfo, 1);
-	FmgrInfo	flinfo;
-	Oid			found;
-
-	if (name[strlen(name) - 1] != ')')
-		return LookupFuncName(textToQualifiedNameList(cstring_to_text(name)),
-							  lengthof(types), types, missing_ok);
-	if (!missing_ok)
-		return DatumGetObjectId(DirectFunctionCall1(regprocedurein, CStringGetDatum(name)));
-	fmgr_info(F_TO_REGPROCEDURE, &flinfo);
-	InitFunctionCallInfoData(*fcinfo, &flinfo, 1, InvalidOid, NULL, NULL);
-	fcinfo->args[0] = (NullableDatum) {CStringGetTextDatum(name), false};
-	found = DatumGetObjectId(FunctionCallInvoke(fcinfo));
-	return fcinfo->isnull ? InvalidOid : found;
+	forget(projection);
+	pfree(projection);
 }
 
 /* Go on as the owner, with the search_path of the projection. */
@@ -294,12 +291,12 @@ read_registry(IeProjection *projection)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_TABLE),
 				 errmsg("relation with OID %u does not exist", target)));
-	if (ie_registry_query("SELECT p.log::pg_catalog.oid, p.search_path, p.reducer,"
+	if (ie_registry_look("SELECT p.log::pg_catalog.oid, p.search_path, p.reducer,"
 						  " p.mode OPERATOR(pg_catalog.=) 'inline', p.commutative,"
 						  " p.key, p.types, p.stream_prefix"
 						  " FROM immutable.projections p"
 						  " WHERE p.target OPERATOR(pg_catalog.=) $1::pg_catalog.oid",
-						  1, types, values, NULL, receive, projection) == 0)
+						  1, types, values, receive, projection) == 0)
 	{
 		forget(projection);
 		ereport(ERROR,
@@ -335,6 +332,7 @@ receive(void *state)
 	if (SPI_processed == 0)
 		return;
 	caller = MemoryContextSwitchTo(projection->context);
+	projection->name = get_rel_name(projection->target);
 	projection->log = DatumGetObjectId(kept(1, &isnull));
 	projection->search_path = TextDatumGetCString(kept(2, &isnull));
 	projection->reducer_name = TextDatumGetCString(kept(3, &isnull));
@@ -376,9 +374,10 @@ receive_targets(void *state)
 
 /* Compile what the projection runs, as its owner. */
 static void
-compile(IeProjection *projection)
+compile(IeProjection *projection, Oid table)
 {
 	Relation	target = ie_open_relation(projection->target, AccessShareLock);
+	Relation	rows = ie_open_relation(table, AccessShareLock);
 	Relation	log = ie_open_relation(projection->log, AccessShareLock);
 	Oid			event = ie_event_type();
 	uint64		changes = ie_catalog_changes();
@@ -400,7 +399,7 @@ compile(IeProjection *projection)
 											 target->rd_rel->reltype, 1, &event,
 											 DEFAULT_COLLATION_OID,
 											 projection->context);
-	ie_prepare_read_model(projection, target);
+	ie_prepare_read_model(projection, rows);
 	/* what changed while it was compiled is compiled anew the next time */
 	projection->changes = changes;
 	projection->valid = watch.current;
@@ -408,6 +407,7 @@ compile(IeProjection *projection)
 	ie_projection_leave(&caller);
 	error_context_stack = callback.previous;
 	relation_close(log, NoLock);
+	relation_close(rows, NoLock);
 	relation_close(target, NoLock);
 }
 

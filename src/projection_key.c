@@ -104,6 +104,7 @@ describe_key(IeProjection *projection, Relation target)
 	{
 		IeKeyColumn *key = &projection->keys[i];
 		Form_pg_attribute column;
+		Oid			equal_image;
 
 		key->attnum = index->rd_index->indkey.values[i];
 		column = TupleDescAttr(projection->columns, key->attnum - 1);
@@ -132,6 +133,13 @@ describe_key(IeProjection *projection, Relation target)
 										 BTEqualStrategyNumber);
 		fmgr_info_cxt(index_getprocid(index, i + 1, BTORDER_PROC),
 					  &key->compare, projection->context);
+		equal_image = get_opfamily_proc(index->rd_opfamily[i],
+										index->rd_opcintype[i],
+										index->rd_opcintype[i],
+										BTEQUALIMAGE_PROC);
+		key->equal_image = OidIsValid(equal_image) &&
+			DatumGetBool(OidFunctionCall1Coll(equal_image, key->collation,
+											  ObjectIdGetDatum(index->rd_opcintype[i])));
 	}
 	index_close(index, AccessShareLock);
 }

@@ -48,7 +48,6 @@ static void project_existing(Batch *batch, IeKeyGroup *groups, int count,
 							 bool exist);
 static void project_new(Batch *batch, IeKeyGroup *groups, int count);
 static void fold(Batch *batch, IeKeyGroup *group);
-static Datum initial_row(const IeProjection *projection, const Datum *key);
 static HeapTupleHeader take_result(const IeProjection *projection,
 								   const IeKeyGroup *group, Datum result);
 static bool is_same_row(const IeProjection *projection, HeapTupleHeader a,
@@ -324,7 +323,7 @@ fold(Batch *batch, IeKeyGroup *group)
 	ie_state_gone(reducer, NULL);
 	ie_state_init(reducer, &state,
 				  group->row != NULL ? HeapTupleHeaderGetDatum(group->row)
-				  : initial_row(projection, group->key), false, context);
+				  : ie_initial_row(projection, group->key), false, context);
 	for (i = 0; i < group->nevents; i++)
 	{
 		CHECK_FOR_INTERRUPTS();
@@ -333,7 +332,7 @@ fold(Batch *batch, IeKeyGroup *group)
 		if (state.isnull)		/* deleted by the event before: it begins again */
 		{
 			ie_state_free(reducer, &state);
-			ie_state_init(reducer, &state, initial_row(projection, group->key),
+			ie_state_init(reducer, &state, ie_initial_row(projection, group->key),
 						  false, context);
 		}
 		ie_reduce_slot(reducer, &state, batch->slot);
@@ -346,8 +345,8 @@ fold(Batch *batch, IeKeyGroup *group)
 }
 
 /* A row of a key seen first: the key, and the columns' defaults. */
-static Datum
-initial_row(const IeProjection *projection, const Datum *key)
+Datum
+ie_initial_row(const IeProjection *projection, const Datum *key)
 {
 	int			natts = projection->columns->natts;
 	Datum	   *values = palloc0(natts * sizeof(Datum));
@@ -374,22 +373,31 @@ take_result(const IeProjection *projection, const IeKeyGroup *group,
 			Datum result)
 {
 	HeapTupleHeader row = DatumGetHeapTupleHeader(result);
+
+	ie_check_result(projection, row, group->key);
+	if (group->row != NULL && is_same_row(projection, row, group->row))
+		return group->row;
+	return row;
+}
+
+/* A reducer must leave the key as it is. */
+void
+ie_check_result(const IeProjection *projection, HeapTupleHeader row,
+				const Datum *wanted)
+{
 	Datum	   *key = palloc(projection->nkeys * sizeof(Datum));
 	bool		isnull = false;
 	int			i;
 
 	for (i = 0; i < projection->nkeys && !isnull; i++)
 		key[i] = GetAttributeByNum(row, projection->keys[i].attnum, &isnull);
-	if (isnull || ie_compare_keys(projection, key, group->key) != 0)
+	if (isnull || ie_compare_keys(projection, key, wanted) != 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the reducer of projection \"%s\" has changed the key",
 						projection->name),
 				 errdetail("The key of a row is what the key expressions give for its events."),
 				 errhint("Return the primary key columns of the state as they are.")));
-	if (group->row != NULL && is_same_row(projection, row, group->row))
-		return group->row;
-	return row;
 }
 
 /*

@@ -2,8 +2,7 @@
  * read_model.c: rows of a read model, by key.
  *
  * Whole batches go through one query: keys as arrays, one for each column of
- * the primary key; rows as an array of the table's row type. Names and
- * operators are written out, plans are kept.
+ * the primary key; rows as an array of the table's row type.
  */
 #include "projection.h"
 
@@ -20,21 +19,8 @@
 #include "utils/ruleutils.h"
 #include "utils/regproc.h"
 
-static Oid	projecting = InvalidOid;	/* the read model being written to, */
-static int	projecting_depth = 0;	/* so many triggers deep */
+static IeProjecting projecting;	/* the read model being written to */
 
-static const char *column_name(const IeProjection *projection, int attnum);
-static void append_keys_from(StringInfo query, const IeProjection *projection);
-static void append_match(StringInfo query, const IeProjection *projection);
-static void append_columns(StringInfo query, const IeProjection *projection,
-						   const char *prefix);
-static void append_key_columns(StringInfo query,
-							   const IeProjection *projection,
-							   const char *prefix);
-static char *insert_query(const IeProjection *projection, const char *name);
-static char *write_query(const IeProjection *projection, const char *name);
-static SPIPlanPtr prepare(const char *query, int nargs, Oid *types);
-static Oid *key_types(const IeProjection *projection);
 static Datum *key_arrays(const IeProjection *projection,
 						 IeKeyGroup **groups, int count);
 static Datum row_array(const IeProjection *projection, IeKeyGroup **groups,
@@ -42,201 +28,6 @@ static Datum row_array(const IeProjection *projection, IeKeyGroup **groups,
 static void execute(const IeProjection *projection, SPIPlanPtr plan,
 					Datum *values, bool writes);
 static int	trigger_depth(void);
-
-/* Prepare the queries on a read model. */
-void
-ie_prepare_read_model(IeProjection *projection, Relation target)
-{
-	char	   *name = ie_qualified_name(target);
-	Oid		   *types = key_types(projection);
-	Oid			rows = get_array_type(target->rd_rel->reltype);
-	StringInfoData load;
-	StringInfoData remove;
-
-	initStringInfo(&load);
-	appendStringInfo(&load, "SELECT k.n, (t.*)::%s FROM ", name);
-	append_keys_from(&load, projection);
-	appendStringInfo(&load, " JOIN %s t ON ", name);
-	append_match(&load, projection);
-	appendStringInfoString(&load, " ORDER BY k.n");
-	initStringInfo(&remove);
-	appendStringInfo(&remove, "DELETE FROM %s t USING ", name);
-	append_keys_from(&remove, projection);
-	appendStringInfoString(&remove, " WHERE ");
-	append_match(&remove, projection);
-
-	SPI_connect();
-	projection->load = prepare(load.data, projection->nkeys, types);
-	appendStringInfoString(&load, " FOR UPDATE OF t");
-	projection->lock = prepare(load.data, projection->nkeys, types);
-	projection->remove = prepare(remove.data, projection->nkeys, types);
-	projection->add = prepare(insert_query(projection, name), 1, &rows);
-	projection->write = prepare(write_query(projection, name), 1, &rows);
-	SPI_finish();
-}
-
-/* Prepare a query, for as long as the projection is known. */
-static SPIPlanPtr
-prepare(const char *query, int nargs, Oid *types)
-{
-	SPIPlanPtr	plan = SPI_prepare(query, nargs, types);
-
-	if (plan == NULL)
-		elog(ERROR, "SPI_prepare failed: %s",
-			 SPI_result_code_string(SPI_result));
-	SPI_keepplan(plan);
-	return plan;
-}
-
-/* A column's name, quoted. */
-static const char *
-column_name(const IeProjection *projection, int attnum)
-{
-	return quote_identifier(NameStr(TupleDescAttr(projection->columns,
-												  attnum - 1)->attname));
-}
-
-/* The keys, as a relation k (k1, k2, ..., n). */
-static void
-append_keys_from(StringInfo query, const IeProjection *projection)
-{
-	int			i;
-
-	appendStringInfoString(query, "ROWS FROM (");
-	for (i = 0; i < projection->nkeys; i++)
-		appendStringInfo(query, "%spg_catalog.unnest($%d)", i > 0 ? ", " : "", i + 1);
-	appendStringInfoString(query, ") WITH ORDINALITY k (");
-	for (i = 0; i < projection->nkeys; i++)
-		appendStringInfo(query, "k%d, ", i + 1);
-	appendStringInfoString(query, "n)");
-}
-
-/* That a row t has the key k. */
-static void
-append_match(StringInfo query, const IeProjection *projection)
-{
-	int			i;
-
-	for (i = 0; i < projection->nkeys; i++)
-	{
-		IeKeyColumn *key = &projection->keys[i];
-		List	   *operator;
-		List	   *arguments;
-
-		format_operator_parts(key->equal, &operator, &arguments, false);
-		appendStringInfo(query, "%st.%s OPERATOR(%s.%s) k.k%d",
-						 i > 0 ? " AND " : "",
-						 column_name(projection, key->attnum),
-						 quote_identifier(linitial(operator)),
-						 (char *) lsecond(operator), i + 1);
-		if (OidIsValid(key->collation))
-			appendStringInfo(query, " COLLATE %s",
-							 generate_collation_name(key->collation));
-	}
-}
-
-/* The columns that are written: all but dropped and generated ones. */
-static void
-append_columns(StringInfo query, const IeProjection *projection,
-			   const char *prefix)
-{
-	const char *separator = "";
-	int			i;
-
-	for (i = 0; i < projection->columns->natts; i++)
-	{
-		Form_pg_attribute column = TupleDescAttr(projection->columns, i);
-
-		if (column->attisdropped || column->attgenerated != '\0')
-			continue;
-		appendStringInfo(query, "%s%s%s", separator, prefix,
-						 column_name(projection, i + 1));
-		separator = ", ";
-	}
-}
-
-/* The columns of the primary key. */
-static void
-append_key_columns(StringInfo query, const IeProjection *projection,
-				   const char *prefix)
-{
-	int			i;
-
-	for (i = 0; i < projection->nkeys; i++)
-		appendStringInfo(query, "%s%s%s", i > 0 ? ", " : "", prefix,
-						 column_name(projection, projection->keys[i].attnum));
-}
-
-/*
- * Rows of new keys, in order. A row that somebody else has made meanwhile is
- * waited for and locked at its place in the order, and not changed.
- */
-static char *
-insert_query(const IeProjection *projection, const char *name)
-{
-	const char *first = column_name(projection, projection->keys[0].attnum);
-	StringInfoData query;
-
-	initStringInfo(&query);
-	appendStringInfo(&query, "INSERT INTO %s AS t (", name);
-	append_columns(&query, projection, "");
-	appendStringInfoString(&query, ") OVERRIDING SYSTEM VALUE SELECT ");
-	append_columns(&query, projection, "r.");
-	appendStringInfoString(&query, " FROM pg_catalog.unnest($1) r ON CONFLICT (");
-	append_key_columns(&query, projection, "");
-	appendStringInfo(&query, ") DO UPDATE SET %s = EXCLUDED.%s WHERE false RETURNING ",
-					 first, first);
-	append_key_columns(&query, projection, "t.");
-	return query.data;
-}
-
-/* Rows, whether they exist or not. */
-static char *
-write_query(const IeProjection *projection, const char *name)
-{
-	const char *separator = "";
-	StringInfoData query;
-	StringInfoData changes;
-	int			i;
-
-	initStringInfo(&query);
-	appendStringInfo(&query, "INSERT INTO %s (", name);
-	append_columns(&query, projection, "");
-	appendStringInfoString(&query, ") OVERRIDING SYSTEM VALUE SELECT ");
-	append_columns(&query, projection, "r.");
-	appendStringInfoString(&query, " FROM pg_catalog.unnest($1) r ON CONFLICT (");
-	append_key_columns(&query, projection, "");
-	initStringInfo(&changes);
-	for (i = 0; i < projection->columns->natts; i++)
-	{
-		Form_pg_attribute column = TupleDescAttr(projection->columns, i);
-
-		if (ie_is_key_column(projection, i + 1) || column->attisdropped || column->attgenerated != '\0' ||
-			column->attidentity == ATTRIBUTE_IDENTITY_ALWAYS)
-			continue;
-		appendStringInfo(&changes, "%s%s = EXCLUDED.%s", separator,
-						 column_name(projection, i + 1),
-						 column_name(projection, i + 1));
-		separator = ", ";
-	}
-	if (changes.len == 0)
-		appendStringInfoString(&query, ") DO NOTHING");
-	else
-		appendStringInfo(&query, ") DO UPDATE SET %s", changes.data);
-	return query.data;
-}
-
-/* The types of the queries' parameters. */
-static Oid *
-key_types(const IeProjection *projection)
-{
-	Oid		   *types = palloc(projection->nkeys * sizeof(Oid));
-	int			i;
-
-	for (i = 0; i < projection->nkeys; i++)
-		types[i] = get_array_type(projection->keys[i].type);
-	return types;
-}
 
 /*
  * Load the rows of groups, which are in order of their keys; with lock, they
@@ -396,15 +187,11 @@ static void
 execute(const IeProjection *projection, SPIPlanPtr plan, Datum *values,
 		bool writes)
 {
-	Oid			before = projecting;
-	int			depth = projecting_depth;
+	IeProjecting before = projecting;
 	int			result;
 
 	if (writes)
-	{
-		projecting = projection->target;
-		projecting_depth = trigger_depth();
-	}
+		(void) ie_begin_projecting(projection->target);
 	PG_TRY();
 	{
 		result = SPI_execute_plan(plan, values, NULL, false, 0);
@@ -412,12 +199,28 @@ execute(const IeProjection *projection, SPIPlanPtr plan, Datum *values,
 	PG_FINALLY();
 	{
 		projecting = before;
-		projecting_depth = depth;
 	}
 	PG_END_TRY();
 	if (result < 0)
 		elog(ERROR, "SPI_execute_plan failed: %s",
 			 SPI_result_code_string(SPI_result));
+}
+
+/* From here on the projector writes to a read model; answers what was before. */
+IeProjecting
+ie_begin_projecting(Oid target)
+{
+	IeProjecting before = projecting;
+
+	projecting = (IeProjecting) {target, trigger_depth()};
+	return before;
+}
+
+/* It goes on as before. */
+void
+ie_end_projecting(IeProjecting before)
+{
+	projecting = before;
 }
 
 /*
@@ -427,7 +230,7 @@ execute(const IeProjection *projection, SPIPlanPtr plan, Datum *values,
 bool
 ie_is_projecting(Oid target)
 {
-	return projecting == target && trigger_depth() == projecting_depth + 1;
+	return projecting.target == target && trigger_depth() == projecting.depth + 1;
 }
 
 /* How many triggers deep are we? */

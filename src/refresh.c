@@ -13,6 +13,7 @@
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/builtins.h"
+#include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/resowner.h"
 #include "utils/snapmgr.h"
@@ -66,6 +67,11 @@ ie_refresh_batch(Oid target, int64 max_events)
 
 	ie_check_projection_right(projection);
 	if (projection->is_inline || !ie_hold_projection(target, false))
+		return 0;
+	/* a rebuild that has just let go may have brought another reducer */
+	AcceptInvalidationMessages();
+	projection = ie_projection(target);
+	if (projection->is_inline)
 		return 0;
 	return refresh(projection, Min(max_events, PG_INT32_MAX / 2));
 }
@@ -159,6 +165,26 @@ ie_project_rest(IeProjection *projection)
 	MemoryContextSwitchTo(caller_context);
 	MemoryContextDelete(context);
 	ie_close_log(&log);
+}
+
+/*
+ * The next events of a projection, as its owner sees them, without those that
+ * are skipped; false after the last. The selection moves on.
+ */
+bool
+ie_next_events(IeProjection *projection, const IeTarget *log,
+			   IeSelection *selection, Snapshot snapshot, IeEvents *events)
+{
+	bool		more;
+
+	memset(events, 0, sizeof(*events));
+	read_events(projection, log, selection, snapshot, events);
+	more = events->count == selection->max_events;
+	selection->after = more
+		? event_position(projection, events->tuples[events->count - 1])
+		: selection->upto;
+	leave_out_skipped(projection->target, events, projection->event_columns);
+	return more;
 }
 
 /* Where the projection stands; its row is locked. */

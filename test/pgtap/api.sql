@@ -56,6 +56,7 @@ SELECT results_eq(
 		|| 'stream_prefix text DEFAULT NULL::text, upto_position bigint DEFAULT NULL::bigint', 'SETOF immutable.event'),
 	('read_stream', 'log regclass, stream text, from_version bigint DEFAULT NULL::bigint, max_events bigint DEFAULT NULL::bigint, '
 		|| 'backward boolean DEFAULT false', 'SETOF immutable.event'),
+	('rebuild', 'IN target regclass, IN reducer regproc DEFAULT NULL::regproc, IN swap boolean DEFAULT false', NULL),
 	('refresh', 'target regclass, max_events bigint DEFAULT NULL::bigint', 'bigint'),
 	('renew', 'consumer text, lease interval', 'void'),
 	('replay', 'log regclass, stream text, initial anyelement, reducer regproc, upto_version bigint DEFAULT NULL::bigint, '
@@ -74,6 +75,7 @@ SELECT results_eq(
 	('unpark', 'consumer text, stream text', 'void'),
 	('unprotect', 'target regclass, force boolean DEFAULT false', 'void'),
 	('upcast', 'log regclass, event immutable.event', 'immutable.event'),
+	('verify_projection', 'target regclass', 'TABLE(key jsonb, problem text)'),
 	('wait_for', 'target regclass, upto_position bigint, timeout interval DEFAULT ''00:00:05''::interval', 'boolean')$$,
 	'the public functions and their signatures');
 SELECT results_eq(
@@ -109,6 +111,7 @@ SELECT results_eq(
 	('protect', 'f', 'v', false, 'u', 'c'),
 	('read_log', 'f', 'v', false, 'u', 'c'),
 	('read_stream', 'f', 's', false, 'r', 'c'),
+	('rebuild', 'p', 'v', false, 'u', 'c'),
 	('refresh', 'f', 'v', false, 'u', 'c'),
 	('renew', 'f', 'v', false, 'u', 'c'),
 	('replay', 'f', 's', false, 'r', 'c'),
@@ -125,7 +128,7 @@ SELECT results_eq(
 	('unpark', 'f', 'v', false, 'u', 'c'),
 	('unprotect', 'f', 'v', false, 'u', 'c'),
 	('upcast', 'f', 's', false, 'r', 'c'),
-	('wait_for', 'f', 'v', false, 'u', 'c')$$,
+	('verify_projection', 'f', 's', false, 'u', 'c'), ('wait_for', 'f', 'v', false, 'u', 'c')$$,
 	'what reads by one snapshot is STABLE, what writes or takes a new one is VOLATILE and PARALLEL UNSAFE; NULLs are judged by each function');
 
 -- the names are used once: drivers send parameters without types
@@ -147,7 +150,7 @@ SELECT results_eq(
 		AND has_table_privilege('public', c.oid, p)
 	GROUP BY c.relname ORDER BY c.relname::text COLLATE "C"$$,
 	$$VALUES ('command_tables', 'SELECT'), ('consumer_status', 'SELECT'), ('guard_changes', 'SELECT'), ('logs', 'SELECT'), ('parked', 'SELECT'),
-	('projection_status', 'SELECT'), ('projections', 'SELECT'), ('protected_tables', 'SELECT'), ('safe_positions', 'SELECT'), ('skipped_events', 'SELECT'), ('snapshots', 'SELECT'), ('upcasters', 'SELECT')$$,
+	('projection_status', 'SELECT'), ('projections', 'SELECT'), ('protected_tables', 'SELECT'), ('rebuild_progress', 'SELECT'), ('safe_positions', 'SELECT'), ('skipped_events', 'SELECT'), ('snapshots', 'SELECT'), ('upcasters', 'SELECT')$$,
 	'PUBLIC may read what is not of consumers, and write nothing');
 
 -- safety of what runs with other rights, or with a search_path of somebody's
@@ -196,7 +199,8 @@ SELECT results_eq(
 	WHERE relnamespace = 'immutable'::regnamespace AND relkind = 'v' GROUP BY relname ORDER BY relname::text COLLATE "C"$$,
 	$$VALUES ('consumer_status', 'consumer shard position safe_position lag_events lag_seconds holder holder_pid lease_token lease_until last_poll'),
 	('logs', 'relation events last_position safe_position size armed'), ('parked', 'consumer stream position deliveries error'),
-	('projection_status', 'target log mode state position safe_position lag_events lag_seconds refreshed_at error error_sqlstate error_position error_event worker'), ('protected_tables', 'relation armed problem'), ('workers', 'pid database started_at state last_activity events')$$,
+	('projection_status', 'target log mode state position safe_position lag_events lag_seconds refreshed_at error error_sqlstate error_position error_event worker'), ('protected_tables', 'relation armed problem'),
+	('rebuild_progress', 'target phase events_done events_total events_per_second started_at pid'), ('workers', 'pid database started_at state last_activity events')$$,
 	'the views and their columns');
 SELECT results_eq(
 	$$SELECT c.relname::text COLLATE "default", e.extcondition[array_position(e.extconfig, c.oid)] COLLATE "default" FROM pg_class c, pg_extension e

@@ -58,6 +58,7 @@ INSERT INTO good VALUES
 	('create_projection', 'key', $$'{stream}'$$), ('create_projection', 'types', $$'{t}'$$), ('create_projection', 'stream_prefix', $$'s'$$),
 	('create_projection', 'mode', $$'inline'$$), ('create_projection', 'commutative', 'false'), ('drop_projection', 'target', $$'tap_nulls.later'$$),
 	('set_projection_mode', 'target', $$'tap_nulls.later'$$), ('set_projection_mode', 'mode', $$'inline'$$),
+	('verify_projection', 'target', $$'tap_nulls.later'$$),
 	('refresh', 'target', $$'tap_nulls.later'$$), ('refresh', 'max_events', '1'),
 	('skip_event', 'target', $$'tap_nulls.later'$$), ('skip_event', 'at_position', '1'), ('skip_event', 'reason', $$'reason'$$),
 	('wait_for', 'target', $$'tap_nulls.later'$$), ('wait_for', 'upto_position', '0'), ('wait_for', 'timeout', $$'0'$$),
