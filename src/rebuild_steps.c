@@ -309,4 +309,5 @@ record(IeRebuild *rebuild)
 	ie_registry_query("UPDATE immutable.projections SET reducer = $3"
 					  " WHERE target OPERATOR(pg_catalog.=) $1::pg_catalog.oid",
 					  3, types, values, NULL, NULL, NULL);
+	ie_record_fingerprint(rebuild->projection);
 }

@@ -28,7 +28,7 @@ ie_index_shadow(Oid target, Oid shadow, bool all)
 	Relation	old = ie_open_relation(target, AccessShareLock);
 	Relation	new = table_open(shadow, ShareLock);
 	List	   *indexes = all ? RelationGetIndexList(old)
-		: list_make1_oid(RelationGetPrimaryKeyIndex(old));
+		: list_make1_oid(ie_primary_key(old));
 	List	   *pairs = NIL;
 	ListCell   *cell;
 
