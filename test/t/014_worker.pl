@@ -197,13 +197,24 @@ SELECT immutable.refresh('sums', 1)});
 	is($node->safe_psql('postgres', 'SELECT total FROM sums'), 173, 'the halted one is resumed');
 
 	# not the events' fault: tried again
-	$node->safe_psql('postgres', q{ALTER FUNCTION summed RENAME TO away});
+	$node->safe_psql('postgres', q{
+CREATE ROLE clerk;
+GRANT SELECT ON ledger TO clerk;
+CREATE TABLE owned (LIKE counts INCLUDING ALL);
+ALTER TABLE owned OWNER TO clerk;
+CREATE FUNCTION own(r owned, e immutable.event) RETURNS owned LANGUAGE sql STABLE AS 'SELECT r.stream, r.n + 1, e.position';
+SET ROLE clerk;
+SELECT immutable.create_projection('owned', 'ledger', 'own', mode => 'async')});
+	catches_up($node, 'another owner');
 	my $offset = -s $log;
+	$node->safe_psql('postgres', q{REVOKE SELECT ON ledger FROM clerk});
 	$node->safe_psql('postgres', sprintf $append, 10);
-	becomes($node, q{SELECT count(*) FROM immutable.projection_positions WHERE target = 'counts'::regclass AND position = (SELECT max(position) FROM ledger)}, 1, 'a projection without reducer holds up no other');
-	$node->safe_psql('postgres', q{ALTER FUNCTION away RENAME TO summed});
+	becomes($node, "$behind AND target <> 'owned'::regclass", 0, 'a projection without privilege holds up no other');
+	becomes($node, "SELECT count(*) FROM owned WHERE last = (SELECT max(position) FROM ledger)", 0, 'and is behind');
+	$node->safe_psql('postgres', q{GRANT SELECT ON ledger TO clerk});
 	catches_up($node, 'failed');
-	like(substr(slurp_file($log), $offset), qr/ERROR:  function .*summed.* does not exist\n.*STATEMENT:  refresh public.sums/s, 'the log says why');
+	like(substr(slurp_file($log), $offset), qr/ERROR:  permission denied for table ledger\n.*STATEMENT:  refresh public.owned/s, 'the log says why');
+	$node->safe_psql('postgres', q{SELECT immutable.drop_projection('owned')});
 
 	# nor is a lock: the worker waits, and stop_worker does not wait for it
 	is(sqlstate($node, sprintf "BEGIN; LOCK TABLE counts; $append; COMMIT", 1), '00000', 'a lock on the read model');
