@@ -37,7 +37,7 @@ SELECT immutable.create_projection('model', 'ledger', 'other');
 \echo :SQLSTATE
 SELECT immutable.create_projection('model', 'ledger', 'forbidden');
 \echo :SQLSTATE
-SELECT immutable.create_projection('model', 'ledger', 'random');
+SELECT immutable.create_projection('model', 'ledger', 'clock_timestamp');
 \echo :SQLSTATE
 SELECT immutable.create_projection('model', 'model', 'reduce');
 \echo :SQLSTATE
