@@ -28,7 +28,7 @@ col AS (SELECT a.*, name FROM relation r JOIN pg_attribute a ON attrelid = r.oid
 SELECT concat_ws(' : ', name, 'comment', obj_description(objid, classid::regclass::name)) AS line FROM member
 UNION ALL
 SELECT concat_ws(' : ', name, 'first privileges', objsubid, privtype, initprivs)
-FROM member m JOIN pg_init_privs p USING (classid) WHERE m.objid = p.objoid
+FROM member m JOIN pg_init_privs p ON p.classoid = m.classid AND p.objoid = m.objid
 UNION ALL
 SELECT concat_ws(' : ', name, prokind, pg_get_userbyid(proowner), proacl, prosupport, provariadic::regtype,
 	CASE prokind WHEN 'a' THEN (SELECT to_jsonb(a) - 'aggfnoid' FROM pg_aggregate a WHERE aggfnoid = p.oid)::text
@@ -49,7 +49,9 @@ FROM relation
 UNION ALL
 SELECT concat_ws(' : ', name, 'column', row_number() OVER (PARTITION BY attrelid ORDER BY attnum), attname,
 	format_type(atttypid, atttypmod), attnotnull, attstorage, attcompression, attcollation::regcollation,
-	attidentity, attgenerated, attacl, attoptions, col_description(attrelid, attnum), pg_get_expr(adbin, adrelid))
+	attidentity, attgenerated, attacl,
+	-- some servers keep a number of their own there
+	(SELECT array_agg(o ORDER BY o) FROM unnest(attoptions) o WHERE o NOT LIKE 'pg\_attver=%'), col_description(attrelid, attnum), pg_get_expr(adbin, adrelid))
 FROM col LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum
 UNION ALL
 SELECT concat_ws(' : ', name, pg_get_indexdef(indexrelid), indisprimary, indisreplident, indimmediate)
