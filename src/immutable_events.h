@@ -30,6 +30,7 @@ extern Jsonb *ie_context;		/* immutable.context, or NULL */
 extern bool ie_import;			/* immutable.import */
 extern char *ie_lease;			/* immutable.lease */
 extern int	ie_batch_size;		/* immutable.batch_size */
+extern int	ie_rebuild_workers;	/* immutable.rebuild_workers */
 
 /* args.c: arguments */
 

@@ -69,7 +69,8 @@ ie_registry_query(const char *query, int nargs, Oid *types, Datum *values,
 /*
  * The same for a query that only reads, and must not miss what has been
  * committed since a REPEATABLE READ transaction has taken its snapshot: rules
- * hold for everybody from the moment on that they are changed.
+ * hold for everybody from the moment on that they are changed. Processes that
+ * work together go by the snapshot that they share.
  */
 uint64
 ie_registry_look(const char *query, int nargs, Oid *types, Datum *values,
@@ -78,7 +79,7 @@ ie_registry_look(const char *query, int nargs, Oid *types, Datum *values,
 	uint64		rows;
 
 	CommandCounterIncrement();
-	PushActiveSnapshot(GetLatestSnapshot());
+	PushActiveSnapshot(IsInParallelMode() ? GetActiveSnapshot() : GetLatestSnapshot());
 	rows = run(query, nargs, types, values, NULL, receiver, state, true);
 	PopActiveSnapshot();
 	return rows;
