@@ -171,6 +171,7 @@ extern uint64 ie_registry_query(const char *query, int nargs, Oid *types,
 								Datum *values, const char *nulls,
 								IeRegistryReceiver receiver, void *state);
 
+extern Snapshot ie_latest_snapshot(void);
 extern uint64 ie_registry_look(const char *query, int nargs, Oid *types,
 							   Datum *values, IeRegistryReceiver receiver,
 							   void *state);

@@ -69,8 +69,7 @@ ie_registry_query(const char *query, int nargs, Oid *types, Datum *values,
 /*
  * The same for a query that only reads, and must not miss what has been
  * committed since a REPEATABLE READ transaction has taken its snapshot: rules
- * hold for everybody from the moment on that they are changed. Processes that
- * work together go by the snapshot that they share.
+ * hold for everybody from the moment on that they are changed.
  */
 uint64
 ie_registry_look(const char *query, int nargs, Oid *types, Datum *values,
@@ -79,10 +78,17 @@ ie_registry_look(const char *query, int nargs, Oid *types, Datum *values,
 	uint64		rows;
 
 	CommandCounterIncrement();
-	PushActiveSnapshot(IsInParallelMode() ? GetActiveSnapshot() : GetLatestSnapshot());
+	PushActiveSnapshot(ie_latest_snapshot());
 	rows = run(query, nargs, types, values, NULL, receiver, state, true);
 	PopActiveSnapshot();
 	return rows;
+}
+
+/* What a registry is read with; processes that work together share theirs. */
+Snapshot
+ie_latest_snapshot(void)
+{
+	return IsInParallelMode() ? GetActiveSnapshot() : GetLatestSnapshot();
 }
 
 /* Run a query as the extension's owner. */
