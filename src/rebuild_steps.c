@@ -58,9 +58,9 @@ ie_rebuild_fold(IeRebuild *rebuild)
 
 	open_projection(rebuild);
 	rebuild->position = decide(rebuild, &snapshot);
+	shadow = ie_create_shadow(rebuild->projection, rebuild->swap);
 	ie_progress_phase(IE_REBUILD_FOLDING);
 	ie_progress_total(rebuild->position);
-	shadow = ie_create_shadow(rebuild->projection, rebuild->swap);
 	folding = ie_folding_begin(rebuild->projection, rebuild->reducer, snapshot,
 							   rebuild->position);
 	ie_fill_shadow(rebuild->projection, shadow, folding);
