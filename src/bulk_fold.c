@@ -113,6 +113,7 @@ ie_bulk_fold_pass(IeBulkFold *fold)
 	ErrorContextCallback callback = {.callback = add_context,
 	.arg = fold, .previous = error_context_stack};
 	IeCaller	caller;
+	bool		more = true;
 
 	if (fold->begun && fold->end == IE_HASH_END)
 		return false;
@@ -125,10 +126,9 @@ ie_bulk_fold_pass(IeBulkFold *fold)
 		begin_sort(fold);
 		(void) read_log(fold);
 		ie_hash_sort_run(fold->sort);
-		if (!ie_hash_sort_next(fold->sort))
-			elog(ERROR, "events are gone");
+		more = ie_hash_sort_next(fold->sort);
 	}
-	if (fold->sort != NULL)
+	if (fold->sort != NULL && more)
 		fold_sorted(fold);
 	tell_progress(fold, 1);
 	fold->begun = true;

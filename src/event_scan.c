@@ -16,17 +16,21 @@
 #include "access/tableam.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
+#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "compat.h"
 #include "executor/executor.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "partitioning/partdesc.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/partcache.h"
 #include "utils/rel.h"
 
+static void check_partitioned(Relation log, Relation rel);
 static IeEventScan *scan_streams(Oid relid, const IeEventFilter *filter,
 								 Snapshot snapshot, bool index_only);
 static IeEventScan *scan_query(Relation log, const IeEventFilter *filter,
@@ -37,6 +41,51 @@ static void begin_index_scan(IeEventScan *scan, Oid index, int nkeys,
 static bool take_event(IeEventScan *scan, TupleTableSlot *row);
 static bool has_prefix(const text *value, const text *prefix);
 static bool is_among(const text *type, const IeEventFilter *filter);
+
+/* The tables that hold a log's events: the log itself, or its leaves. */
+List *
+ie_event_tables(Relation log)
+{
+	List	   *tables = NIL;
+	List	   *family = list_make1_oid(RelationGetRelid(log));
+	ListCell   *cell;
+
+	if (log->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+		family = find_all_inheritors(RelationGetRelid(log), AccessShareLock,
+									 NULL);
+	foreach(cell, family)
+	{
+		Relation	rel = table_open(lfirst_oid(cell), NoLock);
+
+		if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+			check_partitioned(log, rel);
+		else
+		{
+			(void) ie_version_index(log, rel);
+			(void) ie_position_index(rel, false);
+			tables = lappend_oid(tables, RelationGetRelid(rel));
+		}
+		table_close(rel, NoLock);
+	}
+	return tables;
+}
+
+/* Refuse partitions where one stream could be in several. */
+static void
+check_partitioned(Relation log, Relation rel)
+{
+	PartitionKey key = RelationGetPartitionKey(rel);
+
+	if (key->strategy != PARTITION_STRATEGY_HASH || key->partnatts != 1 ||
+		key->partattrs[0] != IE_STREAM ||
+		RelationGetPartitionDesc(rel, true)->nparts == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("log \"%s\" cannot be read by stream",
+						RelationGetRelationName(log)),
+				 errdetail("A log is partitioned by hash of stream, with a partition for every remainder."),
+				 errtable(log)));
+}
 
 /* Let events of these types pass, as they are handed out; NULL: all. */
 void

@@ -11,18 +11,13 @@
 #include "replay_all.h"
 
 #include "access/htup_details.h"
-#include "access/table.h"
-#include "catalog/pg_class.h"
-#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "funcapi.h"
 #include "miscadmin.h"
-#include "partitioning/partdesc.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/partcache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
 #include "utils/typcache.h"
@@ -51,8 +46,6 @@ static Datum copy_initial(FunctionCallInfo fcinfo, Oid type);
 static IeStates *make_states(ReplayAll *replay);
 static uint32 hash_stream(const void *arg, const Datum *key);
 static bool same_stream(const void *arg, const Datum *a, const Datum *b);
-static List *tables_of(Relation log);
-static void check_partitioned(Relation log, Relation rel);
 static IeKeyState *next_stream(ReplayAll *replay);
 static bool next_pass(ReplayAll *replay);
 static bool next_table(ReplayAll *replay);
@@ -131,7 +124,7 @@ begin(FunctionCallInfo fcinfo, Relation log)
 	replay->isnull = PG_ARGISNULL(1);
 	replay->states = make_states(replay);
 	if (!ie_row_security(log))
-		replay->tables = tables_of(log);
+		replay->tables = ie_event_tables(log);
 	/* the last: from here on there is something to close */
 	replay->snapshot = RegisterSnapshot(GetActiveSnapshot());
 	if (ie_row_security(log))
@@ -201,51 +194,6 @@ same_stream(const void *arg pg_attribute_unused(), const Datum *a,
 			const Datum *b)
 {
 	return ie_same_text(DatumGetTextPP(a[0]), DatumGetTextPP(b[0]));
-}
-
-/* The tables that hold a log's events: the log itself, or its leaves. */
-static List *
-tables_of(Relation log)
-{
-	List	   *tables = NIL;
-	List	   *family = list_make1_oid(RelationGetRelid(log));
-	ListCell   *cell;
-
-	if (log->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
-		family = find_all_inheritors(RelationGetRelid(log), AccessShareLock,
-									 NULL);
-	foreach(cell, family)
-	{
-		Relation	rel = table_open(lfirst_oid(cell), NoLock);
-
-		if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
-			check_partitioned(log, rel);
-		else
-		{
-			(void) ie_version_index(log, rel);
-			(void) ie_position_index(rel, false);
-			tables = lappend_oid(tables, RelationGetRelid(rel));
-		}
-		table_close(rel, NoLock);
-	}
-	return tables;
-}
-
-/* Refuse partitions where one stream could be in several. */
-static void
-check_partitioned(Relation log, Relation rel)
-{
-	PartitionKey key = RelationGetPartitionKey(rel);
-
-	if (key->strategy != PARTITION_STRATEGY_HASH || key->partnatts != 1 ||
-		key->partattrs[0] != IE_STREAM ||
-		RelationGetPartitionDesc(rel, true)->nparts == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("log \"%s\" cannot be read by stream",
-						RelationGetRelationName(log)),
-				 errdetail("A log is partitioned by hash of stream, with a partition for every remainder."),
-				 errtable(log)));
 }
 
 /* The next stream that is folded, or NULL. */

@@ -41,6 +41,7 @@ typedef struct IeEventScan
 
 /* event_scan.c: events by position or by stream, from an index or a query */
 
+extern List *ie_event_tables(Relation log);
 extern void ie_filter_types(IeEventFilter *filter, ArrayType *types);
 extern uint32 ie_hash_stream(const text *stream);
 extern IeEventScan *ie_scan_by_position(Oid relid, const IeEventFilter *filter,
