@@ -19,7 +19,12 @@
 #include "utils/snapmgr.h"
 #include "utils/wait_event.h"
 
-#define PAYS		50000		/* positions; a worker has to be started */
+/*
+ * Positions from which on workers pay: at so many, two save a sixth of the time
+ * with a reducer in PL/pgSQL, and cost 35 ms with one that is inlined.
+ */
+#define PAYS		50000
+
 #define QUEUE		((Size) 256 * 1024) /* bytes of rows under way */
 #define LOOK		500			/* milliseconds until the progress is told again */
 
