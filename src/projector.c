@@ -89,7 +89,11 @@ ie_project(IeProjection *projection, const IeEvents *events, bool concurrent)
 		group_events(&batch);
 		if (batch.count > 0)
 		{
-			if (concurrent)
+			IeDirect   *direct = ie_direct_begin(projection);
+
+			if (direct != NULL)
+				project_directly(&batch, direct);
+			else if (concurrent)
 				project_among_others(&batch);
 			else
 				project_alone(&batch);
@@ -243,14 +247,8 @@ project_alone(Batch *batch)
 static void
 project_among_others(Batch *batch)
 {
-	IeDirect   *direct = ie_direct_begin(batch->projection);
 	int			i = 0;
 
-	if (direct != NULL)
-	{
-		project_directly(batch, direct);
-		return;
-	}
 	if (batch->count == 1)
 	{
 		project_existing(batch, batch->groups, 1, false);
@@ -272,8 +270,8 @@ project_among_others(Batch *batch)
 }
 
 /*
- * The same row by row, without queries: again where somebody else has changed
- * a row while it was folded.
+ * Row by row, without queries: again where somebody else has changed a row
+ * while it was folded.
  */
 static void
 project_directly(Batch *batch, IeDirect *direct)

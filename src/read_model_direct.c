@@ -230,8 +230,6 @@ ie_direct_write(IeDirect *direct, const IeKeyGroup *group)
 		done = group->row == NULL ? add_row(direct) : update_row(direct);
 		ResetPerTupleExprContext(direct->estate);
 	}
-	if (done)
-		CommandCounterIncrement();	/* the next event may change it again */
 	return done;
 }
 
@@ -346,7 +344,10 @@ open_indexes(IeDirect *direct)
 	direct->indexes_open = true;
 }
 
-/* Close what was opened; the locks stay to the end of the transaction. */
+/*
+ * Close what was opened; the locks stay to the end of the transaction. What
+ * comes next may change the same rows again.
+ */
 void
 ie_direct_end(IeDirect *direct)
 {
@@ -359,4 +360,5 @@ ie_direct_end(IeDirect *direct)
 	FreeExecutorState(direct->estate);
 	index_close(direct->index, NoLock);
 	table_close(direct->table, NoLock);
+	CommandCounterIncrement();
 }
