@@ -7,6 +7,7 @@
 #
 #   make lint             compilers, analyzers and the rules of the house
 #   make test-matrix      the tests on the servers of other Debian releases
+#   make test-upgrade     pg_upgrade of a database in use, 15 to 17 to 18
 #   make test-ubsan       the tests with undefined behaviour made an error
 #   make test-valgrind    under valgrind; SOURCE= a source tree of PostgreSQL
 #   make coverage         what the tests reach; less than 90 % of lines fails
@@ -41,7 +42,7 @@ PROVE_TESTS = test/t/*.pl
 PG_CONFIG ?= $(shell .ci/setup --pg-config)
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 
-.PHONY: demo test bench lint test-matrix test-ubsan test-valgrind coverage dist deb test-dist test-deb
+.PHONY: demo test bench lint test-matrix test-upgrade test-ubsan test-valgrind coverage dist deb test-dist test-deb
 ifneq ($(wildcard $(PGXS)),)
 include $(PGXS)
 
@@ -73,6 +74,9 @@ lint:
 
 test-matrix:
 	@test/matrix
+
+test-upgrade:
+	@test/matrix --upgrade
 
 test-ubsan:
 	@.ci/setup
