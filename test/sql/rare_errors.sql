@@ -48,6 +48,7 @@ END $$;
 SELECT immutable.enable_snapshots('ledger', 'calls_much');
 \echo :SQLSTATE
 
+DROP FUNCTION counted(bigint, ledger_p0), counted(bigint, mixed_other);
 SELECT immutable.drop_log(log, force => true) FROM unnest('{ledger,mixed}'::regclass[]) log;
 SET client_min_messages = warning;
 DROP SCHEMA rare_errors CASCADE;
