@@ -159,7 +159,7 @@ is_upkeep(const AlterTableStmt *command)
 	return true;
 }
 
-/* A sequence may draw the positions of a log. */
+/* A sequence may draw the positions of a log or a version table. */
 void
 ie_check_sequence(Oid sequence, const char *command)
 {
@@ -169,7 +169,7 @@ ie_check_sequence(Oid sequence, const char *command)
 	if (OidIsValid(sequence) &&
 		sequenceIsOwned(sequence, DEPENDENCY_AUTO, &table, &column) &&
 		column == IE_POSITION && ie_is_protected(table) &&
-		ie_is_log_oid(table))
+		(ie_is_log_oid(table) || ie_is_version_table_oid(table)))
 		ie_refuse(table, "alter the sequence of", command);
 }
 

@@ -137,7 +137,8 @@ static void
 check_drop_part_of_log(Oid relid, bool unique, const char *what)
 {
 	if (OidIsValid(relid) && ie_is_protected(relid) &&
-		(unique || ie_is_log_oid(relid)) && is_guarded())
+		(unique || ie_is_log_oid(relid) || ie_is_version_table_oid(relid)) &&
+		is_guarded())
 		ie_refuse(relid, "alter", what);
 }
 

@@ -358,7 +358,7 @@ disarm_member(Oid relid)
 	return guards != NIL;
 }
 
-/* A log with rows is history: it is given up only on purpose. */
+/* A log or a version table with rows is given up only on purpose. */
 static void
 check_force(List *family, bool force)
 {
@@ -366,11 +366,14 @@ check_force(List *family, bool force)
 	ListCell   *cell;
 
 	foreach(cell, family)
-		if (!force && ie_is_log(root) && has_rows(lfirst_oid(cell)))
+		if (!force && ie_is_history(root) && has_rows(lfirst_oid(cell)))
 			ereport(ERROR,
 					(errcode(ERRCODE_RESTRICT_VIOLATION),
-					 errmsg("log \"%s\" holds events",
-							RelationGetRelationName(root)),
+					 ie_is_log(root)
+					 ? errmsg("log \"%s\" holds events",
+							  RelationGetRelationName(root))
+					 : errmsg("table \"%s\" holds versions",
+							  RelationGetRelationName(root)),
 					 errdetail("Without its guards they could be changed or lost."),
 					 errhint("Pass force => true if that is what you want."),
 					 errtable(root)));
