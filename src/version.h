@@ -21,6 +21,9 @@
 #define IE_FROM_TO_SUFFIX		"__from_to"
 #define IE_HISTORY_SUFFIX		"__history"
 
+/* The primary key of a version table is the table's, and row_start, row_version. */
+#define IE_INDEX_TAIL	2
+
 /* Values of row_operation. */
 #define IE_INSERTED		'I'
 #define IE_UPDATED		'U'
@@ -39,13 +42,14 @@ typedef struct IeVersioned
 typedef struct IeVersionFacts
 {
 	Oid			relid;			/* the table or a partition; the hash key */
-	uint64		built;			/* ie_catalog_changes() then; 0: never */
+	bool		valid;
+	uint64		built;			/* ie_catalog_changes() then */
 	int			uses;			/* callers that rely on what is below */
 	MemoryContext context;		/* of what is below */
 	IeVersioned registered;		/* of the table or an ancestor */
 	const char *problem;		/* why the trigger must refuse, or NULL */
 	const char *remedy;
-	Oid			index;			/* unique (key, row_version) */
+	Oid			index;			/* unique (key, row_start, row_version) */
 	Oid			sequence;		/* of row_position */
 	int			ncolumns;		/* of the version table */
 	AttrNumber *source;			/* of each, the table's column, or 0 */

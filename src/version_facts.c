@@ -133,7 +133,7 @@ ie_version_facts(Relation rel)
 {
 	IeVersionFacts *facts = lookup(RelationGetRelid(rel));
 
-	if (facts->built == 0 || facts->built != ie_catalog_changes())
+	if (!facts->valid || facts->built != ie_catalog_changes())
 		rebuild(facts, rel);
 	return facts;
 }
@@ -176,7 +176,7 @@ rebuild(IeVersionFacts *facts, Relation rel)
 	MemoryContext old = facts->context;
 	MemoryContext caller;
 
-	facts->built = 0;
+	facts->valid = false;
 	facts->context = NULL;
 	if (old != NULL && facts->uses > 0)
 		MemoryContextSetParent(old, TopTransactionContext);
@@ -198,10 +198,8 @@ rebuild(IeVersionFacts *facts, Relation rel)
 		read_versions(facts, rel);
 	MemoryContextSwitchTo(caller);
 	/* what changed while we read is read again the next time */
-	if (before == ie_catalog_changes())
-		facts->built = before;
-	else
-		facts->built = facts->problem == NULL ? 0 : before;
+	facts->built = before;
+	facts->valid = true;
 }
 
 /* Read what concerns the version table. */
@@ -279,12 +277,12 @@ find_key(IeVersionFacts *facts, Relation rel, Relation versions)
 	facts->index = ie_version_index(versions);
 	if (!OidIsValid(facts->index))
 	{
-		facts->problem = psprintf("Table \"%s\" has no primary key that ends with row_version.",
+		facts->problem = psprintf("Table \"%s\" has no primary key that ends with row_start, row_version.",
 								  RelationGetRelationName(versions));
 		return;
 	}
 	index = index_open(facts->index, AccessShareLock);
-	facts->nkeys = index->rd_index->indnkeyatts - 1;
+	facts->nkeys = index->rd_index->indnkeyatts - IE_INDEX_TAIL;
 	facts->key = palloc(sizeof(AttrNumber) * facts->nkeys);
 	facts->scan_keys = palloc(sizeof(ScanKeyData) * facts->nkeys);
 	for (i = 0; i < facts->nkeys; i++)
@@ -339,7 +337,7 @@ is_unique_on(Relation index, int nkeys, const AttrNumber *key)
 	return true;
 }
 
-/* The primary key (key, row_version) of a version table, or InvalidOid. */
+/* The primary key (key, row_start, row_version) of a version table, or InvalidOid. */
 Oid
 ie_version_index(Relation versions)
 {
@@ -352,7 +350,8 @@ ie_version_index(Relation versions)
 		return InvalidOid;
 	index = index_open(relid, AccessShareLock);
 	form = index->rd_index;
-	fits = form->indnkeyatts > 1 &&
+	fits = form->indnkeyatts > IE_INDEX_TAIL &&
+		form->indkey.values[form->indnkeyatts - 2] == IE_ROW_START &&
 		form->indkey.values[form->indnkeyatts - 1] == IE_ROW_VERSION;
 	index_close(index, AccessShareLock);
 	return fits ? relid : InvalidOid;

@@ -30,7 +30,8 @@ static char *collation_name(Oid collation);
 static char *names(Relation rel, const char *alias, int first);
 static char *key_is_same(Relation versions, const char *a, const char *b);
 static char *operator_name(Oid operator);
-static bool is_exact_key(Relation versions, const char *name);
+static bool keys_are_exact(Relation versions);
+static bool is_key(Relation versions, const char *name);
 static char *as_of_body(Relation rel, Relation versions);
 static char *range_body(Relation versions, const char *upto, const char *order);
 static void make_function(Relation rel, Relation versions, const char *suffix,
@@ -132,7 +133,7 @@ key_is_same(Relation versions, const char *a, const char *b)
 	int			i;
 
 	initStringInfo(&text);
-	for (i = 0; i < index->rd_index->indnkeyatts - 1; i++)
+	for (i = 0; i < index->rd_index->indnkeyatts - IE_INDEX_TAIL; i++)
 	{
 		Form_pg_attribute column = TupleDescAttr(RelationGetDescr(versions),
 												 index->rd_index->indkey.values[i] - 1);
@@ -166,23 +167,30 @@ operator_name(Oid operator)
 	return name;
 }
 
-/*
- * Is this a column of the key, and are equal keys the same, bit by bit? (1.0
- * and 1.00 are not.)
- */
+/* Are equal keys the same, bit by bit? (1.0 and 1.00 are not.) */
 static bool
-is_exact_key(Relation versions, const char *name)
+keys_are_exact(Relation versions)
+{
+	Relation	index = index_open(ie_version_index(versions), AccessShareLock);
+	bool		exact = _bt_allequalimage(index, false);
+
+	index_close(index, AccessShareLock);
+	return exact;
+}
+
+/* Is this a column of the key? */
+static bool
+is_key(Relation versions, const char *name)
 {
 	Relation	index = index_open(ie_version_index(versions), AccessShareLock);
 	AttrNumber	attnum = get_attnum(RelationGetRelid(versions), name);
-	bool		exact = false;
+	bool		found = false;
 	int			i;
 
-	for (i = 0; i < index->rd_index->indnkeyatts - 1; i++)
-		exact |= index->rd_index->indkey.values[i] == attnum;
-	exact = exact && _bt_allequalimage(index, false);
+	for (i = 0; i < index->rd_index->indnkeyatts - IE_INDEX_TAIL; i++)
+		found |= index->rd_index->indkey.values[i] == attnum;
 	index_close(index, AccessShareLock);
-	return exact;
+	return found;
 }
 
 /* Make what looks back in time, or make it anew when columns have changed. */
@@ -207,7 +215,8 @@ ie_make_version_functions(Relation rel, Relation versions)
 
 /*
  * The rows as of a time: for each key, found by its first version, the last
- * version that had begun.
+ * version that had begun. Where equal keys may differ the row has the later
+ * version's, and the planner is told that it equals the first one's.
  */
 static char *
 as_of_body(Relation rel, Relation versions)
@@ -217,6 +226,7 @@ as_of_body(Relation rel, Relation versions)
 	char	   *relid = quote_literal_cstr(table);
 	StringInfoData text;
 	bool		first = true;
+	bool		exact = keys_are_exact(versions);
 	int			i;
 
 	initStringInfo(&text);
@@ -228,7 +238,7 @@ as_of_body(Relation rel, Relation versions)
 		if (column->attisdropped)
 			continue;
 		appendStringInfo(&text, "%s%s.%s", first ? "" : ", ",
-						 is_exact_key(versions, NameStr(column->attname)) ? "k" : "v",
+						 exact && is_key(versions, NameStr(column->attname)) ? "k" : "v",
 						 quote_identifier(NameStr(column->attname)));
 		first = false;
 	}
@@ -237,9 +247,10 @@ as_of_body(Relation rel, Relation versions)
 					 " ORDER BY l.row_start DESC, l.row_version DESC LIMIT 1) v"
 					 " WHERE k.row_version OPERATOR(pg_catalog.=) 1"
 					 " AND v.row_operation OPERATOR(pg_catalog.<>) 'D'"
-					 " AND %s AND immutable._known_at(%s::pg_catalog.regclass, $1)",
+					 "%s%s AND immutable._known_at(%s::pg_catalog.regclass, $1)",
 					 table, table, key_is_same(versions, "l.", "k."),
-					 key_is_same(versions, "v.", "k."), relid);
+					 exact ? "" : " AND ",
+					 exact ? "" : key_is_same(versions, "v.", "k."), relid);
 	return text.data;
 }
 

@@ -2,7 +2,7 @@
  * version_write.c: one version of a row into the version table.
  *
  * The newest version of the key is read through the primary key (key,
- * row_version): whoever changes a row holds its lock, so nobody else writes a
+ * row_start, row_version): whoever changes a row holds its lock, so nobody else writes a
  * version of the key meanwhile. The row goes in without a plan, and where the
  * version table has no trigger but our guards, without the trigger machinery.
  */

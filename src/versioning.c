@@ -188,8 +188,9 @@ create_versions(Relation rel, TimestampTz began, bool lazy)
 	table_close(versions, NoLock);
 	if (!lazy)
 		copy_rows(rel, relid, began);
-	ie_execute(psprintf("ALTER TABLE %s ADD PRIMARY KEY (%s, row_version)", name, key_columns(rel)));
-	ie_execute(psprintf("CREATE INDEX ON %s (%s, row_start, row_version)", name, key_columns(rel)));
+	ie_execute(psprintf("ALTER TABLE %s ADD PRIMARY KEY (%s, row_start, row_version)", name, key_columns(rel)));
+	ie_execute(psprintf("CREATE UNIQUE INDEX ON %s (%s)"
+						" WHERE row_version OPERATOR(pg_catalog.=) 1", name, key_columns(rel)));
 	ie_execute(psprintf("COMMENT ON TABLE %s IS %s", name,
 						quote_literal_cstr(psprintf("every version of every row of table %s",
 													RelationGetRelationName(rel)))));
