@@ -70,6 +70,8 @@ check_drop(Oid classid, Oid objid, int subid, bool internal)
 	{
 		case TriggerRelationId:
 			check_drop_guard(objid);
+			if (!internal && is_guarded())
+				ie_check_version_drop(objid);
 			break;
 		case RelationRelationId:
 			if (subid != 0)

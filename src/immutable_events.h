@@ -227,6 +227,7 @@ extern void ie_check_lasting(Oid relid);
 extern PGDLLEXPORT Datum ie_protect(PG_FUNCTION_ARGS);
 extern void ie_adopt(Oid relid);
 extern void ie_adopt_parts(Oid parent);
+extern bool ie_has_rows(Oid relid);
 
 /* guard_types.c: which protected tables hold values of a type */
 
@@ -247,6 +248,20 @@ extern void ie_check_relation_member(Oid relid);
 extern void ie_check_new_member(List *name);
 extern void ie_check_new_view(RangeVar *view);
 extern void ie_refuse_member(void);
+
+/*
+ * version_ddl.c: what a command may not do to a versioned table, and what it
+ * has done that concerns its versions
+ */
+
+extern void ie_check_versioned_alter(Oid relid, const AlterTableStmt *command);
+extern void ie_check_version_trigger(Oid relid, const char *name,
+									 const char *command);
+extern void ie_check_version_rewrite(Oid relid);
+extern void ie_check_version_drop(Oid trigger);
+extern void ie_versioned_altered(Oid relid, const AlterTableStmt *command);
+extern void ie_versioned_renamed(Oid relid, const RenameStmt *command);
+extern void ie_versioned_part(Oid relid);
 
 /* guard_command.c: what a command may not do, told from its parse tree */
 

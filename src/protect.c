@@ -37,7 +37,6 @@ static void drop_beside(Oid relid);
 static bool disarm(Oid target, bool force, const char *action);
 static bool disarm_member(Oid relid);
 static void check_force(List *family, bool force);
-static bool has_rows(Oid relid);
 static void record(Oid relid, const char *action);
 
 PG_FUNCTION_INFO_V1(ie_protect);
@@ -207,7 +206,7 @@ check_new_part(Oid parent, Oid part)
 
 	check_protectable(rel);
 	relation_close(rel, NoLock);
-	if (!armed && ie_is_log_oid(parent) && has_rows(part))
+	if (!armed && ie_is_log_oid(parent) && ie_has_rows(part))
 		ie_refuse(parent, "attach a table with rows to", "ATTACH PARTITION");
 }
 
@@ -366,7 +365,7 @@ check_force(List *family, bool force)
 	ListCell   *cell;
 
 	foreach(cell, family)
-		if (!force && ie_is_history(root) && has_rows(lfirst_oid(cell)))
+		if (!force && ie_is_history(root) && ie_has_rows(lfirst_oid(cell)))
 			ereport(ERROR,
 					(errcode(ERRCODE_RESTRICT_VIOLATION),
 					 ie_is_log(root)
@@ -381,8 +380,8 @@ check_force(List *family, bool force)
 }
 
 /* Does the table hold a row, whoever may see it? */
-static bool
-has_rows(Oid relid)
+bool
+ie_has_rows(Oid relid)
 {
 	Relation	rel = relation_open(relid, NoLock);
 	bool		found = false;

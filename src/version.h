@@ -68,9 +68,18 @@ extern bool ie_read_versioned(Oid relid, IeVersioned *row);
 extern bool ie_find_versioned(Oid versions, IeVersioned *row);
 extern IeVersionFacts *ie_version_facts(Relation rel);
 extern Relation ie_open_versions(Relation rel, IeVersionFacts **facts);
+extern void ie_check_recordable(Relation rel);
 extern Oid	ie_version_index(Relation versions);
 extern Oid	ie_key_index(Relation rel);
 extern Oid	ie_versioned_root(Oid relid);
+
+/* versioning.c */
+
+extern void ie_make_version_trigger(Oid relid, bool truncate);
+
+/* version_column.c */
+
+extern void ie_carry_column(Relation rel, AttrNumber attnum, Relation versions);
 
 /* version_write.c */
 

@@ -127,6 +127,16 @@ ie_open_versions(Relation rel, IeVersionFacts **facts)
 	}
 }
 
+/* Refuse a table whose versions could not be recorded. */
+void
+ie_check_recordable(Relation rel)
+{
+	IeVersionFacts *facts = ie_version_facts(rel);
+
+	if (facts->problem != NULL)
+		refuse(rel, facts->problem, facts->remedy);
+}
+
 /* The facts of a table, read anew when they may be stale. */
 IeVersionFacts *
 ie_version_facts(Relation rel)

@@ -33,7 +33,6 @@ static Oid	create_versions(Relation rel, TimestampTz began, bool lazy);
 static void copy_rows(Relation rel, Oid versions, TimestampTz began);
 static char *key_columns(Relation rel);
 static void register_versions(Oid relid, Oid versions, TimestampTz began, bool complete);
-static void make_trigger(Oid relid, bool truncate);
 static void drop_triggers(Oid relid);
 
 PG_FUNCTION_INFO_V1(ie_add_versioning);
@@ -74,9 +73,9 @@ ie_add_versioning(PG_FUNCTION_ARGS)
 	table = table_open(row.versions, AccessShareLock);
 	ie_make_version_functions(rel, table);
 	table_close(table, NoLock);
-	make_trigger(RelationGetRelid(rel), false);
+	ie_make_version_trigger(RelationGetRelid(rel), false);
 	foreach(cell, find_all_inheritors(RelationGetRelid(rel), ShareRowExclusiveLock, NULL))
-		make_trigger(lfirst_oid(cell), true);
+		ie_make_version_trigger(lfirst_oid(cell), true);
 	ie_record_change(rel, "add_versioning");
 	relation_close(rel, NoLock);
 	PG_RETURN_OID(row.versions);
@@ -251,8 +250,8 @@ register_versions(Oid relid, Oid versions, TimestampTz began, bool complete)
  * Create one of the triggers. By OID and not as a command, as the guards are;
  * the partitions get their row triggers from PostgreSQL.
  */
-static void
-make_trigger(Oid relid, bool truncate)
+void
+ie_make_version_trigger(Oid relid, bool truncate)
 {
 	CreateTrigStmt *create = makeNode(CreateTrigStmt);
 	Oid			function = LookupFuncName(list_make2(makeString(IE_SCHEMA),
