@@ -34,7 +34,8 @@ typedef struct IeVersioned
 {
 	Oid			relid;
 	Oid			versions;
-	TimestampTz began;			/* what was before is not known */
+	TimestampTz began;			/* when the triggers were there */
+	TimestampTz known;			/* what was before is not known */
 	bool		complete;		/* every row has a version */
 } IeVersioned;
 
@@ -103,6 +104,15 @@ extern IeNewest ie_newest_version(IeVersionWriter *writer, Relation versions,
 extern void ie_write_version(IeVersionWriter *writer, Relation versions,
 							 IeNewest *newest, char operation,
 							 TimestampTz start, TupleTableSlot *row);
+/* Who writes a version, and why, where it is not this session. */
+typedef struct IeAuthor
+{
+	bool		given;
+	Name		user;			/* NULL: the session's */
+	Jsonb	   *context;
+} IeAuthor;
+
+extern void ie_version_author(IeVersionWriter *writer, IeAuthor author);
 extern bool ie_same_row(TupleTableSlot *old, TupleTableSlot *new);
 extern bool ie_write_baseline(IeVersionWriter *writer, Relation versions,
 							  IeNewest *newest, TimestampTz start,

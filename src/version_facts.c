@@ -73,14 +73,15 @@ read_registry(const char *index_name, AttrNumber column, Oid relid,
 	found = HeapTupleIsValid(tuple);
 	if (found)
 	{
-		Datum		values[4];
-		bool		nulls[4];
+		Datum		values[5];
+		bool		nulls[5];
 
 		heap_deform_tuple(tuple, RelationGetDescr(rel), values, nulls);
 		row->relid = DatumGetObjectId(values[0]);
 		row->versions = DatumGetObjectId(values[1]);
 		row->began = DatumGetTimestampTz(values[2]);
-		row->complete = DatumGetBool(values[3]);
+		row->known = DatumGetTimestampTz(values[3]);
+		row->complete = DatumGetBool(values[4]);
 	}
 	systable_endscan(scan);
 	UnregisterSnapshot(snapshot);

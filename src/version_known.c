@@ -36,7 +36,7 @@ ie_known_between(PG_FUNCTION_ARGS)
 	ie_require_arg(fcinfo, 2, "to_time");
 	row = find(PG_GETARG_OID(0));
 	check_time(row, TIMESTAMP_IS_NOBEGIN(PG_GETARG_TIMESTAMPTZ(1))
-			   ? row.began : PG_GETARG_TIMESTAMPTZ(1));
+			   ? row.known : PG_GETARG_TIMESTAMPTZ(1));
 	PG_RETURN_BOOL(true);
 }
 
@@ -58,12 +58,12 @@ find(Oid versions)
 static void
 check_time(IeVersioned row, TimestampTz at_time)
 {
-	if (at_time < row.began)
+	if (at_time < row.known)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("rows of table \"%s\" are not known as of %s",
 						get_rel_name(row.relid), timestamptz_to_str(at_time)),
-				 errdetail("Its history begins at %s.", timestamptz_to_str(row.began))));
+				 errdetail("Its history begins at %s.", timestamptz_to_str(row.known))));
 	if (!row.complete)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

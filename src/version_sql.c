@@ -11,6 +11,7 @@
 
 #include "access/genam.h"
 #include "access/nbtree.h"
+#include "access/table.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/dependency.h"
@@ -42,6 +43,8 @@ static char *own_name(Relation rel, Oid found, Oid classid, const char *suffix);
 static void give_to_owner(Relation rel, const char *kind, const char *name);
 static Oid	dependent(Oid versions, Oid classid, const char *suffix);
 static Oid	view_of_rule(Oid rule);
+
+PG_FUNCTION_INFO_V1(ie_version_key);
 
 /* The columns of a version table, as CREATE TABLE takes them. */
 char *
@@ -148,6 +151,26 @@ key_is_same(Relation versions, const char *a, const char *b)
 	}
 	index_close(index, AccessShareLock);
 	return text.data;
+}
+
+/* The same, for SQL. */
+Datum
+ie_version_key(PG_FUNCTION_ARGS)
+{
+	IeVersioned row;
+	Relation	versions;
+	char	   *same;
+
+	if (!ie_read_versioned(PG_GETARG_OID(0), &row))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("relation with OID %u is not versioned", PG_GETARG_OID(0))));
+	versions = table_open(row.versions, AccessShareLock);
+	same = key_is_same(versions,
+					   psprintf("%s.", quote_identifier(text_to_cstring(PG_GETARG_TEXT_PP(1)))),
+					   psprintf("%s.", quote_identifier(text_to_cstring(PG_GETARG_TEXT_PP(2)))));
+	table_close(versions, AccessShareLock);
+	PG_RETURN_TEXT_P(cstring_to_text(same));
 }
 
 /* The name of an operator, qualified. */

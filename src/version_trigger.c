@@ -36,7 +36,7 @@ static void close_change(Change *change);
 static bool is_own(TupleTableSlot *slot);
 static bool has_gone_on(TupleTableSlot *slot);
 static void record_insert(Change *change);
-static IeNewest record_found(Change *change);
+static IeNewest see_old(Change *change);
 static void record_delete(Change *change);
 static void record_update(Change *change);
 static bool same_key(const Change *change);
@@ -168,15 +168,23 @@ record_insert(Change *change)
 }
 
 /*
- * What the change has found, if that was not recorded: another change of this
- * transaction whose event comes later, or what was there before versioning.
+ * The newest version, which has the row as the change has found it. If that
+ * was not recorded, by a change whose event comes later or because the row was
+ * there before versioning, it is recorded first.
  */
 static IeNewest
-record_found(Change *change)
+see_old(Change *change)
 {
-	bool		own = is_own(change->old);
+	bool		own;
 	IeNewest	newest;
 
+	if (!change->may_lack)
+	{
+		newest = ie_newest_version(change->writer, change->versions, change->old, NULL);
+		if (newest.version > 0 && !newest.deleted)
+			return newest;
+	}
+	own = is_own(change->old);
 	if (ie_write_baseline(change->writer, change->versions, &newest,
 						  own ? GetCurrentTransactionStartTimestamp()
 						  : change->facts->registered.began, change->old))
@@ -190,10 +198,7 @@ record_delete(Change *change)
 {
 	IeNewest	newest;
 
-	if (!change->may_lack)
-		newest = ie_newest_version(change->writer, change->versions, change->old, NULL);
-	else
-		newest = record_found(change);
+	newest = see_old(change);
 	ie_write_version(change->writer, change->versions, &newest, IE_DELETED,
 					 GetCurrentTransactionStartTimestamp(), change->old);
 }
@@ -210,10 +215,7 @@ record_update(Change *change)
 		record_insert(change);
 		return;
 	}
-	if (!change->may_lack)
-		newest = ie_newest_version(change->writer, change->versions, change->old, NULL);
-	else
-		newest = record_found(change);
+	newest = see_old(change);
 	if (change->has_gone_on || ie_same_row(change->old, change->new))
 		return;
 	ie_write_version(change->writer, change->versions, &newest, IE_UPDATED,

@@ -37,8 +37,7 @@ struct IeVersionWriter
 	Relation   *relations;		/* of the indexes */
 	TupleTableSlot *new;		/* the version that is written */
 	TupleTableSlot *newest;		/* the one that stands */
-	Datum	   *values;
-	bool	   *nulls;
+	IeAuthor	author;
 };
 
 static bool same_columns(IeVersionWriter *writer, TupleTableSlot *version,
@@ -190,6 +189,13 @@ ie_same_row(TupleTableSlot *old, TupleTableSlot *new)
 	return true;
 }
 
+/* Let versions be written in the name of somebody else. */
+void
+ie_version_author(IeVersionWriter *writer, IeAuthor author)
+{
+	writer->author = author;
+}
+
 /* Write the next version of a row's key; it is the newest then. */
 void
 ie_write_version(IeVersionWriter *writer, Relation versions, IeNewest *newest,
@@ -248,12 +254,17 @@ fill(IeVersionWriter *writer, int64 version, char operation, TimestampTz start,
 	TupleTableSlot *slot = writer->new;
 	Datum	   *values = slot->tts_values;
 	bool	   *nulls = slot->tts_isnull;
-	Name		user = palloc(sizeof(NameData));
+	Name		user = writer->author.user;
+	Jsonb	   *context = writer->author.given ? writer->author.context : ie_context;
 	int			i;
 
 	ExecClearTuple(slot);
 	slot_getallattrs(row);
-	namestrcpy(user, GetUserNameFromId(GetSessionUserId(), false));
+	if (user == NULL)
+	{
+		user = palloc(sizeof(NameData));
+		namestrcpy(user, GetUserNameFromId(GetSessionUserId(), false));
+	}
 	MemSet(nulls, 0, sizeof(bool) * IE_VERSION_NCOLUMNS);
 	values[IE_ROW_POSITION - 1] = Int64GetDatum(ie_next_position(writer->facts->sequence));
 	values[IE_ROW_VERSION - 1] = Int64GetDatum(version);
@@ -261,8 +272,8 @@ fill(IeVersionWriter *writer, int64 version, char operation, TimestampTz start,
 	values[IE_ROW_START - 1] = TimestampTzGetDatum(start);
 	values[IE_ROW_XACT - 1] = FullTransactionIdGetDatum(GetTopFullTransactionId());
 	values[IE_ROW_USER - 1] = NameGetDatum(user);
-	values[IE_ROW_CONTEXT - 1] = PointerGetDatum(ie_context);
-	nulls[IE_ROW_CONTEXT - 1] = ie_context == NULL;
+	values[IE_ROW_CONTEXT - 1] = PointerGetDatum(context);
+	nulls[IE_ROW_CONTEXT - 1] = context == NULL;
 	for (i = IE_VERSION_NCOLUMNS; i < writer->facts->ncolumns; i++)
 	{
 		AttrNumber	source = writer->facts->source[i];

@@ -242,7 +242,7 @@ register_versions(Oid relid, Oid versions, TimestampTz began, bool complete)
 	TimestampTzGetDatum(began), BoolGetDatum(complete)};
 
 	ie_registry_query("INSERT INTO immutable." IE_VERSION_REGISTRY
-					  " (relation, versions, began_at, complete) VALUES ($1, $2, $3, $4)",
+					  " VALUES ($1, $2, $3, $3, $4)",
 					  4, types, values, NULL, NULL, NULL);
 }
 
