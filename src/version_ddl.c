@@ -33,8 +33,10 @@
 static Oid	versioned_root(Oid relid);
 static const char *refused_form(const AlterTableCmd *form, const char **hint);
 static void check_partner(Oid relid, const AlterTableCmd *form, bool done);
+static void release_parts(Oid relid);
 static bool is_version_trigger_name(const char *name);
 pg_noreturn static void refuse(Oid relid, const char *reason, const char *hint);
+pg_noreturn static void refuse_name(Oid relid, const char *name);
 static void carry_columns(Relation rel, Relation versions,
 						  const AlterTableStmt *command);
 static bool is_new(Oid relid, AttrNumber attnum);
@@ -131,6 +133,23 @@ check_partner(Oid relid, const AlterTableCmd *form, bool done)
 			   "Move the rows by INSERT and DELETE.");
 	if (form->subtype == AT_AttachPartition)
 		ie_versioned_part(part);
+	else
+		release_parts(part);
+}
+
+/* A partition has left: it may be truncated. */
+static void
+release_parts(Oid relid)
+{
+	ListCell   *cell;
+
+	foreach(cell, find_all_inheritors(relid, NoLock, NULL))
+	{
+		Oid			trigger = get_trigger_oid(lfirst_oid(cell), IE_TRUNCATE_TRIGGER, true);
+
+		if (OidIsValid(trigger))
+			ie_release(trigger);
+	}
 }
 
 /* Is it one of our two triggers, by name? */
@@ -218,6 +237,18 @@ refuse(Oid relid, const char *reason, const char *hint)
 			 err_generic_string(PG_DIAG_TABLE_NAME, get_rel_name(relid))));
 }
 
+/* Raise the error for a column that has no place in the version table. */
+static void
+refuse_name(Oid relid, const char *name)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_DUPLICATE_COLUMN),
+			 errmsg("column name \"%s\" is reserved in versioned table \"%s\"",
+					name, get_rel_name(relid)),
+			 errdetail("Every version table has a column of this name."),
+			 errhint("Choose another name.")));
+}
+
 /* An ALTER TABLE is done: let the versions follow. */
 void
 ie_versioned_altered(Oid relid, const AlterTableStmt *command)
@@ -283,8 +314,7 @@ carry_columns(Relation rel, Relation versions, const AlterTableStmt *command)
 		if (attnum <= 0)
 			continue;			/* dropped by the same command */
 		if (ie_is_version_column(name))
-			refuse(RelationGetRelid(rel), "A column that every version table has",
-				   "Choose another name.");
+			refuse_name(RelationGetRelid(rel), name);
 		/* IF NOT EXISTS may have found it */
 		if (form->missing_ok && !is_new(RelationGetRelid(rel), attnum))
 			continue;
@@ -350,7 +380,7 @@ ie_versioned_renamed(Oid relid, const RenameStmt *command)
 		!ie_read_versioned(relid, &row))
 		return;
 	if (ie_is_version_column(command->newname))
-		refuse(relid, "A column that every version table has", "Choose another name.");
+		refuse_name(relid, command->newname);
 	versions = try_table_open(row.versions, AccessExclusiveLock);
 	if (versions == NULL)
 		return;
