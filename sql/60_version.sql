@@ -92,7 +92,8 @@ BEGIN
 	IF batch OPERATOR(pg_catalog.<) 1 THEN
 		RAISE invalid_parameter_value USING MESSAGE = 'batch must be 1 or more';
 	END IF;
-	IF NOT EXISTS (SELECT FROM immutable.versioned_tables t WHERE t.relation OPERATOR(pg_catalog.=) target) THEN
+	PERFORM FROM immutable.versioned_tables t WHERE t.relation OPERATOR(pg_catalog.=) target;
+	IF NOT FOUND THEN
 		RAISE wrong_object_type USING
 			MESSAGE = pg_catalog.format('table %s is not versioned', target),
 			HINT = 'Call immutable.add_versioning.';

@@ -4,3 +4,5 @@ REVOKE EXECUTE ON FUNCTION immutable._guard() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION immutable._registry_changed() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION immutable.unprotect(regclass, boolean) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION immutable.drop_log(regclass, boolean) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION immutable._version_truncate() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION immutable.drop_versioning(regclass) FROM PUBLIC;

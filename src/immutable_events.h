@@ -21,6 +21,8 @@
 #include "utils/tuplestore.h"
 #include "utils/uuid.h"
 
+#include "versioned.h"
+
 #define IE_EXTENSION	"immutable_events"
 #define IE_SCHEMA		"immutable"
 
@@ -47,28 +49,11 @@ extern Oid	ie_event_type(void);
 extern bool ie_is_log(Relation rel);
 extern bool ie_is_log_oid(Oid relid);
 extern bool ie_has_event_columns(Relation rel);
-extern bool ie_is_version_table(Relation rel);
-extern bool ie_is_version_table_oid(Oid relid);
-extern bool ie_is_version_column(const char *name);
-extern bool ie_is_history(Relation rel);
 extern Oid	ie_partition_root(Relation rel);
 extern Oid	ie_position_sequence(Oid log);
 extern int64 ie_last_position(Oid sequence);
 extern char *ie_qualified_name(Relation rel);
 extern void ie_check_access(Relation log, AclMode mode);
-
-/* Attribute numbers of every version table; the table's own columns follow. */
-typedef enum IeVersionColumn
-{
-	IE_ROW_POSITION = 1,
-	IE_ROW_VERSION,
-	IE_ROW_OPERATION,
-	IE_ROW_START,
-	IE_ROW_XACT,
-	IE_ROW_USER,
-	IE_ROW_CONTEXT,
-	IE_VERSION_NCOLUMNS = IE_ROW_CONTEXT
-} IeVersionColumn;
 
 /* event.c: the columns of immutable.event, and what makes an event valid */
 
@@ -139,15 +124,7 @@ typedef struct IeAdmission
 	int			left;			/* 0 once they are in */
 } IeAdmission;
 
-/* The version that is about to be written, in the same way. */
-typedef struct IeVersionAdmission
-{
-	Oid			versions;		/* InvalidOid: none */
-	int64		position;
-} IeVersionAdmission;
-
 extern IeAdmission ie_guard_admit(IeAdmission admission);
-extern IeVersionAdmission ie_guard_admit_version(IeVersionAdmission admission);
 extern uint64 ie_other_rows(void);
 extern bool ie_is_guard(Oid function);
 extern int16 ie_guard_events(Relation rel, bool row);
@@ -248,20 +225,6 @@ extern void ie_check_relation_member(Oid relid);
 extern void ie_check_new_member(List *name);
 extern void ie_check_new_view(RangeVar *view);
 extern void ie_refuse_member(void);
-
-/*
- * version_ddl.c: what a command may not do to a versioned table, and what it
- * has done that concerns its versions
- */
-
-extern void ie_check_versioned_alter(Oid relid, const AlterTableStmt *command);
-extern void ie_check_version_trigger(Oid relid, const char *name,
-									 const char *command);
-extern void ie_check_version_rewrite(Oid relid);
-extern void ie_check_version_drop(Oid trigger);
-extern void ie_versioned_altered(Oid relid, const AlterTableStmt *command);
-extern void ie_versioned_renamed(Oid relid, const RenameStmt *command);
-extern void ie_versioned_part(Oid relid);
 
 /* guard_command.c: what a command may not do, told from its parse tree */
 
