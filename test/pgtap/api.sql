@@ -20,10 +20,12 @@ SELECT results_eq(
 	$$VALUES
 	('ack', 'consumer text, upto_position bigint', 'void'),
 	('add_upcaster', 'log regclass, type text, schema_version integer, upcaster regproc', 'void'),
+	('add_versioning', 'target regclass, backfill text DEFAULT ''now''::text', 'regclass'),
 	('append', 'log regclass, stream text, type text, data jsonb DEFAULT ''{}''::jsonb, metadata jsonb DEFAULT NULL::jsonb, '
 		|| 'expected_version bigint DEFAULT NULL::bigint, id uuid DEFAULT NULL::uuid, schema_version integer DEFAULT 1', 'immutable.appended'),
 	('append_batch', 'log regclass, stream text, events immutable.new_event[], expected_version bigint DEFAULT NULL::bigint', 'immutable.appended'),
 	('append_json', 'log regclass, stream text, events jsonb, expected_version bigint DEFAULT NULL::bigint', 'immutable.appended'),
+	('backfill_versions', 'IN target regclass, IN batch integer DEFAULT 10000', NULL),
 	('check_log', 'log regclass', 'TABLE(stream text, at_position bigint, problem text)'),
 	('create_consumer', 'consumer text, log regclass, types text[] DEFAULT NULL::text[], stream_prefix text DEFAULT NULL::text, '
 		|| 'after_position bigint DEFAULT NULL::bigint, shards integer DEFAULT 1, max_deliveries integer DEFAULT 5', 'void'),
@@ -32,12 +34,14 @@ SELECT results_eq(
 	('drop_log', 'log regclass, force boolean DEFAULT false', 'void'),
 	('enable_commands', 'log regclass', 'regclass'),
 	('drop_upcaster', 'log regclass, type text, schema_version integer', 'void'),
+	('drop_versioning', 'target regclass', 'void'),
 	('fold', 'initial anyelement, reducer regproc, VARIADIC items "any"', 'anyelement'),
 	('guard_report', 'target regclass DEFAULT NULL::regclass', 'TABLE(relation regclass, hole text, state text, detail text)'),
 	('handle', 'log regclass, stream text, command jsonb, initial anyelement, decide regproc, evolve regproc, '
 		|| 'command_id uuid DEFAULT NULL::uuid', 'immutable.appended'),
 	('horizon', 'log regclass', 'TABLE(last_position bigint, safe_position bigint, holder_pid integer, holder_gid text, '
 		|| 'holder_since timestamp with time zone, holder_query text)'),
+	('import_versions', 'target regclass, query text', 'bigint'),
 	('json_patch', 'state jsonb, event immutable.event', 'jsonb'),
 	('merge_patch', 'state jsonb, event immutable.event', 'jsonb'),
 	('nack', 'consumer text, at_position bigint, error text, retry_after interval DEFAULT ''00:00:00''::interval', 'void'),
@@ -52,6 +56,8 @@ SELECT results_eq(
 	('renew', 'consumer text, lease interval', 'void'),
 	('replay', 'log regclass, stream text, initial anyelement, reducer regproc, upto_version bigint DEFAULT NULL::bigint, '
 		|| 'as_of timestamp with time zone DEFAULT NULL::timestamp with time zone', 'anyelement'),
+	('revert_row', 'target regclass, key jsonb, to_version bigint', 'void'),
+	('row_diff', 'target regclass, key jsonb, from_version bigint, to_version bigint', 'jsonb'),
 	('safe_position', 'log regclass', 'bigint'),
 	('seal_ownership', 'target regclass, owner name DEFAULT ''immutable_owner''::name', 'void'),
 	('seek', 'consumer text, after_position bigint', 'void'),
@@ -59,16 +65,19 @@ SELECT results_eq(
 	('sync_position', 'log regclass', 'bigint'),
 	('unpark', 'consumer text, stream text', 'void'),
 	('unprotect', 'target regclass, force boolean DEFAULT false', 'void'),
-	('upcast', 'log regclass, event immutable.event', 'immutable.event')$$,
+	('upcast', 'log regclass, event immutable.event', 'immutable.event'),
+	('verify_versions', 'target regclass', 'TABLE(key jsonb, problem text)')$$,
 	'the public functions and their signatures');
 SELECT results_eq(
 	$$SELECT name, kind, volatility, strict, parallel, language FROM api WHERE name NOT LIKE '\_%' ORDER BY name COLLATE "C"$$,
 	$$VALUES
 	('ack', 'f'::"char", 'v'::"char", false, 'u'::"char", 'c'),
 	('add_upcaster', 'f', 'v', false, 'u', 'c'),
+	('add_versioning', 'f', 'v', false, 'u', 'c'),
 	('append', 'f', 'v', false, 'u', 'c'),
 	('append_batch', 'f', 'v', false, 'u', 'c'),
 	('append_json', 'f', 'v', false, 'u', 'c'),
+	('backfill_versions', 'p', 'v', false, 'u', 'plpgsql'),
 	('check_log', 'f', 'v', false, 'u', 'plpgsql'),
 	('create_consumer', 'f', 'v', false, 'u', 'c'),
 	('create_log', 'f', 'v', false, 'u', 'sql'),
@@ -76,10 +85,12 @@ SELECT results_eq(
 	('drop_log', 'f', 'v', false, 'u', 'c'),
 	('enable_commands', 'f', 'v', false, 'u', 'c'),
 	('drop_upcaster', 'f', 'v', false, 'u', 'c'),
+	('drop_versioning', 'f', 'v', false, 'u', 'c'),
 	('fold', 'a', 'i', false, 'u', 'internal'),
 	('guard_report', 'f', 's', false, 'r', 'sql'),
 	('handle', 'f', 'v', false, 'u', 'c'),
 	('horizon', 'f', 'v', false, 'u', 'sql'),
+	('import_versions', 'f', 'v', false, 'u', 'c'),
 	('json_patch', 'f', 'i', false, 's', 'c'),
 	('merge_patch', 'f', 'i', false, 's', 'c'),
 	('nack', 'f', 'v', false, 'u', 'c'),
@@ -90,6 +101,8 @@ SELECT results_eq(
 	('read_stream', 'f', 's', false, 'r', 'c'),
 	('renew', 'f', 'v', false, 'u', 'c'),
 	('replay', 'f', 's', false, 'r', 'c'),
+	('revert_row', 'f', 'v', false, 'u', 'plpgsql'),
+	('row_diff', 'f', 's', false, 's', 'sql'),
 	('safe_position', 'f', 's', false, 'u', 'c'),
 	('seal_ownership', 'f', 'v', false, 'u', 'c'),
 	('seek', 'f', 'v', false, 'u', 'c'),
@@ -97,7 +110,8 @@ SELECT results_eq(
 	('sync_position', 'f', 'v', false, 'u', 'c'),
 	('unpark', 'f', 'v', false, 'u', 'c'),
 	('unprotect', 'f', 'v', false, 'u', 'c'),
-	('upcast', 'f', 's', false, 'r', 'c')$$,
+	('upcast', 'f', 's', false, 'r', 'c'),
+	('verify_versions', 'f', 's', false, 's', 'plpgsql')$$,
 	'what reads by one snapshot is STABLE, what writes or takes a new one is VOLATILE and PARALLEL UNSAFE; NULLs are judged by each function');
 
 -- the names are used once: drivers send parameters without types
@@ -108,8 +122,8 @@ SELECT is_empty(
 -- privileges
 SELECT set_eq(
 	$$SELECT name FROM api WHERE NOT public$$,
-	ARRAY['_guard', '_guard_ddl_start', '_guard_ddl_end', '_guard_rewrite', '_registry_changed', 'unprotect', 'drop_log'],
-	'PUBLIC may execute all but the trigger functions, unprotect and drop_log');
+	ARRAY['_guard', '_guard_ddl_start', '_guard_ddl_end', '_guard_rewrite', '_registry_changed', '_version_truncate', 'unprotect', 'drop_log', 'drop_versioning'],
+	'PUBLIC may execute all but the trigger functions, and what gives up history');
 SELECT ok(has_schema_privilege('public', 'immutable', 'USAGE') AND NOT has_schema_privilege('public', 'immutable', 'CREATE'),
 	'PUBLIC may use the schema and make nothing in it');
 SELECT results_eq(
@@ -119,7 +133,7 @@ SELECT results_eq(
 		AND has_table_privilege('public', c.oid, p)
 	GROUP BY c.relname ORDER BY c.relname::text COLLATE "C"$$,
 	$$VALUES ('command_tables', 'SELECT'), ('consumer_status', 'SELECT'), ('guard_changes', 'SELECT'), ('logs', 'SELECT'), ('parked', 'SELECT'),
-	('protected_tables', 'SELECT'), ('safe_positions', 'SELECT'), ('upcasters', 'SELECT')$$,
+	('protected_tables', 'SELECT'), ('safe_positions', 'SELECT'), ('upcasters', 'SELECT'), ('versioned_tables', 'SELECT')$$,
 	'PUBLIC may read what is not of consumers, and write nothing');
 
 -- safety of what runs with other rights, or with a search_path of somebody's
@@ -127,8 +141,8 @@ SELECT is_empty(
 	$$SELECT name FROM api WHERE definer AND NOT coalesce(settings @> '{"search_path=pg_catalog, pg_temp"}', false)$$,
 	'SECURITY DEFINER comes with a pinned search_path');
 SELECT is_empty(
-	$$SELECT name FROM api WHERE language = 'plpgsql' AND NOT coalesce(settings @> '{"search_path=pg_catalog, pg_temp"}', false)$$,
-	'PL/pgSQL comes with a pinned search_path');
+	$$SELECT name FROM api WHERE language = 'plpgsql' AND kind <> 'p' AND NOT coalesce(settings @> '{"search_path=pg_catalog, pg_temp"}', false)$$,
+	'PL/pgSQL comes with a pinned search_path, but for procedures that commit');
 
 -- comments on everything
 SELECT is_empty(
@@ -174,7 +188,7 @@ SELECT results_eq(
 	$$SELECT c.relname::text COLLATE "default", e.extcondition[array_position(e.extconfig, c.oid)] COLLATE "default" FROM pg_class c, pg_extension e
 	WHERE e.extname = 'immutable_events' AND c.relnamespace = 'immutable'::regnamespace AND c.relkind = 'r' ORDER BY c.relname::text COLLATE "C"$$,
 	$$VALUES ('command_tables', ''), ('consumer_shards', ''), ('consumer_streams', ''), ('consumers', ''), ('guard_changes', ''),
-	('safe_positions', ''), ('upcasters', '')$$,
+	('safe_positions', ''), ('upcasters', ''), ('versioned_tables', '')$$,
 	'a dump carries every registry');
 
 SELECT * FROM finish();
