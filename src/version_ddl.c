@@ -41,6 +41,7 @@ static void carry_columns(Relation rel, Relation versions,
 						  const AlterTableStmt *command);
 static bool is_new(Oid relid, AttrNumber attnum);
 static Oid	table_of(Oid trigger);
+static bool takes_away(const AlterTableStmt *command);
 static bool changes_columns(const AlterTableStmt *command);
 static void rename_column(Oid relid, const char *from, const char *to);
 static void set_aside(Relation versions, const char *name);
@@ -275,8 +276,25 @@ ie_versioned_altered(Oid relid, const AlterTableStmt *command)
 	if (versions != NULL)
 		table_close(versions, NoLock);
 	/* what cannot be recorded any more is refused now, not at the next write */
-	ie_check_recordable(rel);
+	if (takes_away(command))
+		ie_check_recordable(rel);
 	relation_close(rel, NoLock);
+}
+
+/* Does the command take away what a version may need, such as the key? */
+static bool
+takes_away(const AlterTableStmt *command)
+{
+	ListCell   *cell;
+
+	foreach(cell, command->cmds)
+	{
+		AlterTableType form = ((AlterTableCmd *) lfirst(cell))->subtype;
+
+		if (form == AT_DropConstraint || form == AT_DropColumn)
+			return true;
+	}
+	return false;
 }
 
 /* Does the command add or drop a column? */

@@ -97,9 +97,9 @@ DROP TABLE item CASCADE;
 DROP TABLE item_versions CASCADE;
 -- row security needs policies on both
 ALTER TABLE item ENABLE ROW LEVEL SECURITY;
+UPDATE item SET qty = 11 WHERE id = 2;
 \echo :SQLSTATE
 ALTER TABLE item_versions ENABLE ROW LEVEL SECURITY;
-ALTER TABLE item ENABLE ROW LEVEL SECURITY;
 UPDATE item SET qty = 11 WHERE id = 2;
 ALTER TABLE item DISABLE ROW LEVEL SECURITY;
 -- other names, other schemas

@@ -9,8 +9,7 @@ use Test::More;
 use Time::HiRes qw(time sleep);
 
 my $node = PostgreSQL::Test::Cluster->new('main');
-$node->init(extra => [ '--locale=C', '-E', 'UTF8' ]);
-$node->append_conf('postgresql.conf', "wal_level = logical\nfsync = off\n");
+$node->init(allows_streaming => 'logical');
 $node->start;
 my $dumps = $node->basedir;
 
@@ -73,7 +72,7 @@ SQL
 
 # logical replication: the subscriber keeps versions of what it applies
 my $subscriber = PostgreSQL::Test::Cluster->new('subscriber');
-$subscriber->init;
+$subscriber->init(allows_streaming => 'logical');
 $subscriber->start;
 $node->safe_psql('postgres', 'CREATE TABLE item (id integer PRIMARY KEY, n integer); CREATE PUBLICATION p FOR TABLE item');
 $subscriber->safe_psql('postgres', <<'SQL');
@@ -81,7 +80,7 @@ CREATE EXTENSION immutable_events;
 CREATE TABLE item (id integer PRIMARY KEY, n integer);
 SELECT immutable.add_versioning('item');
 SQL
-my $connection = $node->connstr('postgres');
+my $connection = $node->connstr . ' dbname=postgres';
 $subscriber->safe_psql('postgres', "CREATE SUBSCRIPTION s CONNECTION '$connection' PUBLICATION p");
 $subscriber->wait_for_subscription_sync($node, 's');
 $node->safe_psql('postgres', 'INSERT INTO item VALUES (1, 1), (2, 2); UPDATE item SET n = 10 WHERE id = 1; DELETE FROM item WHERE id = 2;');
@@ -119,12 +118,12 @@ cmp_ok($added, '<', 1, 'a big table is versioned lazily within a second');
 my (undef, undef, $unknown) = $node->psql('postgres', q{SELECT count(*) FROM big__as_of('infinity')});
 like($unknown, qr/not all known yet/, 'and is not known until it is backfilled');
 # somebody keeps a row locked for a while
-my $locker = $node->background_psql('postgres');
-$locker->query_safe('BEGIN; SELECT FROM big WHERE id = 100 FOR UPDATE; SELECT pg_backend_pid()') if $locker->can('query_safe');
+my $locker = IPC::Run::start([ 'psql', '-Xq', '-c', 'BEGIN; SELECT FROM big WHERE id = 100 FOR UPDATE; SELECT pg_sleep(4); COMMIT', $node->connstr('postgres') ],
+	'>', \my $out1, '2>', \my $err1);
+$node->poll_query_until('postgres', "SELECT EXISTS (SELECT FROM pg_stat_activity WHERE query LIKE 'BEGIN; SELECT FROM big%' AND wait_event = 'PgSleep')");
 my $backfill = IPC::Run::start([ 'psql', '-Xq', '-c', "CALL immutable.backfill_versions('big', 2000)", $node->connstr('postgres') ], '>', \my $out2, '2>', \my $err2);
-sleep 3;
-$locker->query_safe('COMMIT') if $locker->can('query_safe');
 $backfill->finish;
+$locker->finish;
 is($err2, '', 'backfilled under load');
 my $known = $node->safe_psql('postgres', 'SELECT clock_timestamp()');
 $writers->finish;
