@@ -60,7 +60,10 @@ typedef struct IeVersionFacts
 	bool		bare;			/* no trigger but our guards */
 	bool		checked;		/* constraints beside those we made */
 	int			nindexes;
+	int			nfirst;			/* the last of them hold first versions only */
 	Oid		   *indexes;
+	bool		plain;			/* no expressions of the user's in them */
+	struct IeVersionWriter *writer; /* kept where all is plain */
 } IeVersionFacts;
 
 /* version_facts.c */
@@ -84,7 +87,7 @@ extern void ie_carry_column(Relation rel, AttrNumber attnum, Relation versions);
 
 /* version_write.c */
 
-/* What a statement keeps from one row to the next. */
+/* What is kept from one row to the next. */
 typedef struct IeVersionWriter IeVersionWriter;
 
 /* The newest version of a key. */
@@ -96,9 +99,8 @@ typedef struct IeNewest
 	bool		own;			/* written by this transaction */
 } IeNewest;
 
-extern IeVersionWriter *ie_version_writer(IeVersionWriter *kept, Relation versions,
-										  IeVersionFacts *facts,
-										  MemoryContext context);
+extern IeVersionWriter *ie_version_writer(Relation versions, IeVersionFacts *facts);
+extern void ie_version_writer_done(IeVersionWriter *writer);
 extern IeNewest ie_newest_version(IeVersionWriter *writer, Relation versions,
 								  TupleTableSlot *row, bool *same);
 extern void ie_write_version(IeVersionWriter *writer, Relation versions,

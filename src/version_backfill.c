@@ -63,7 +63,7 @@ record_rows(Relation rel, BlockNumber from, int batch, bool *skipped)
 {
 	IeVersionFacts *facts;
 	Relation	versions = ie_open_versions(rel, &facts);
-	IeVersionWriter *writer = ie_version_writer(NULL, versions, facts, CurrentMemoryContext);
+	IeVersionWriter *writer = ie_version_writer(versions, facts);
 	TupleTableSlot *found = table_slot_create(rel, NULL);
 	TupleTableSlot *locked = table_slot_create(rel, NULL);
 	MemoryContext row = AllocSetContextCreate(CurrentMemoryContext, "row", ALLOCSET_DEFAULT_SIZES);
@@ -99,6 +99,7 @@ record_rows(Relation rel, BlockNumber from, int batch, bool *skipped)
 	table_endscan(scan);
 	ExecDropSingleTupleTableSlot(found);
 	ExecDropSingleTupleTableSlot(locked);
+	ie_version_writer_done(writer);
 	facts->uses = Max(facts->uses - 1, 0);
 	table_close(versions, NoLock);
 	return next;

@@ -35,6 +35,8 @@ static void find_key(IeVersionFacts *facts, Relation rel, Relation versions);
 static void make_scan_key(ScanKey key, Relation index, int i);
 static bool is_unique_on(Relation index, int nkeys, const AttrNumber *key);
 static void inspect(IeVersionFacts *facts, Relation versions);
+static void inspect_indexes(IeVersionFacts *facts, List *indexes);
+static bool holds_first(Relation index);
 pg_noreturn static void refuse(Relation rel, const char *detail, const char *hint);
 
 /* What the registry says of a versioned table; false when it is none. */
@@ -412,10 +414,58 @@ inspect(IeVersionFacts *facts, Relation versions)
 	facts->checked = constraints->num_check > 0;
 	for (i = IE_VERSION_NCOLUMNS; i < RelationGetDescr(versions)->natts; i++)
 		facts->checked |= TupleDescAttr(RelationGetDescr(versions), i)->attnotnull;
+	inspect_indexes(facts, indexes);
+}
+
+/* Put the indexes that hold first versions only last. */
+static void
+inspect_indexes(IeVersionFacts *facts, List *indexes)
+{
+	ListCell   *cell;
+
 	facts->nindexes = list_length(indexes);
+	facts->nfirst = 0;
 	facts->indexes = palloc(sizeof(Oid) * facts->nindexes);
-	for (i = 0; i < facts->nindexes; i++)
-		facts->indexes[i] = list_nth_oid(indexes, i);
+	facts->plain = true;
+	facts->writer = NULL;
+	foreach(cell, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
+		int			place;
+
+		if (holds_first(index))
+			place = facts->nindexes - ++facts->nfirst;
+		else
+		{
+			place = foreach_current_index(cell) - facts->nfirst;
+			facts->plain &= RelationGetIndexPredicate(index) == NIL &&
+				RelationGetIndexExpressions(index) == NIL;
+		}
+		facts->indexes[place] = RelationGetRelid(index);
+		index_close(index, AccessShareLock);
+	}
+}
+
+/* Is this an index of columns, for the versions numbered 1? */
+static bool
+holds_first(Relation index)
+{
+	List	   *predicate = RelationGetIndexPredicate(index);
+	OpExpr	   *same;
+	Var		   *column;
+	Const	   *number;
+
+	if (list_length(predicate) != 1 || !IsA(linitial(predicate), OpExpr) ||
+		RelationGetIndexExpressions(index) != NIL)
+		return false;
+	same = linitial(predicate);
+	if (get_opcode(same->opno) != F_INT84EQ || !IsA(linitial(same->args), Var) ||
+		!IsA(lsecond(same->args), Const))
+		return false;
+	column = linitial(same->args);
+	number = lsecond(same->args);
+	return column->varattno == IE_ROW_VERSION && !number->constisnull &&
+		DatumGetInt32(number->constvalue) == 1;
 }
 
 /* Raise the error for a table whose versions cannot be recorded. */

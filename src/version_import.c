@@ -86,7 +86,7 @@ ie_import_versions(PG_FUNCTION_ARGS)
 				 errhint("Add versioning with backfill => 'lazy', import, and then CALL immutable.backfill_versions.")));
 	ie_record_change(import.versions, "import");
 	import.facts->uses++;
-	import.writer = ie_version_writer(NULL, import.versions, import.facts, CurrentMemoryContext);
+	import.writer = ie_version_writer(import.versions, import.facts);
 	import.row = MakeSingleTupleTableSlot(RelationGetDescr(import.rel), &TTSOpsVirtual);
 	import.before = MakeSingleTupleTableSlot(RelationGetDescr(import.rel), &TTSOpsHeapTuple);
 	import.earliest = import.facts->registered.known;
@@ -109,6 +109,8 @@ ie_import_versions(PG_FUNCTION_ARGS)
 	end_before(&import, false, 0);
 	SPI_cursor_close(portal);
 	SPI_finish();
+	ie_version_author(import.writer, (IeAuthor) {0});
+	ie_version_writer_done(import.writer);
 	record_import(&import);
 	ExecDropSingleTupleTableSlot(import.row);
 	ExecDropSingleTupleTableSlot(import.before);

@@ -98,9 +98,7 @@ open_change(FunctionCallInfo fcinfo)
 	Change		change = {0};
 
 	change.versions = ie_open_versions(trigdata->tg_relation, &change.facts);
-	change.writer = ie_version_writer(fcinfo->flinfo->fn_extra, change.versions,
-									  change.facts, fcinfo->flinfo->fn_mcxt);
-	fcinfo->flinfo->fn_extra = change.writer;
+	change.writer = ie_version_writer(change.versions, change.facts);
 	if (TRIGGER_FIRED_BY_INSERT(trigdata->tg_event))
 		change.new = trigdata->tg_trigslot;
 	else
@@ -117,6 +115,7 @@ open_change(FunctionCallInfo fcinfo)
 static void
 close_change(Change *change)
 {
+	ie_version_writer_done(change->writer);
 	if (change->facts->uses > 0)
 		change->facts->uses--;
 	table_close(change->versions, NoLock);

@@ -20,6 +20,7 @@
 #include "compat.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
+#include "storage/proc.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/memutils.h"
@@ -29,7 +30,9 @@
 
 struct IeVersionWriter
 {
-	uint64		built;			/* as in the facts */
+	MemoryContext context;
+	bool		busy;			/* with a row */
+	LocalTransactionId transaction; /* the last that was busy with it */
 	IeVersionFacts *facts;
 	EState	   *estate;
 	ResultRelInfo *table;
@@ -40,6 +43,8 @@ struct IeVersionWriter
 	IeAuthor	author;
 };
 
+static IeVersionWriter *make_writer(Relation versions, IeVersionFacts *facts,
+									MemoryContext parent);
 static bool same_columns(IeVersionWriter *writer, TupleTableSlot *version,
 						 TupleTableSlot *row);
 static bool same_value(Datum a, Datum b, bool byval, int16 length);
@@ -47,24 +52,56 @@ static TimestampTz start_after(const IeNewest *newest, TimestampTz wanted);
 static void fill(IeVersionWriter *writer, int64 version, char operation,
 				 TimestampTz start, TupleTableSlot *row);
 static void insert_bare(IeVersionWriter *writer, Relation versions);
-static void open_indexes(IeVersionWriter *writer);
+static void open_indexes(IeVersionWriter *writer, bool first);
 static void close_indexes(IeVersionWriter *writer);
 static void insert_with_triggers(IeVersionWriter *writer, Relation versions);
 
-/* What a statement keeps: what was kept, or made anew when facts changed. */
+/*
+ * What is needed to write. It is kept in the facts where no user's expression
+ * is among it; an error may have left the kept one in the middle of a row.
+ */
 IeVersionWriter *
-ie_version_writer(IeVersionWriter *kept, Relation versions,
-				  IeVersionFacts *facts, MemoryContext context)
+ie_version_writer(Relation versions, IeVersionFacts *facts)
 {
-	MemoryContext caller;
-	IeVersionWriter *writer;
+	IeVersionWriter *writer = facts->writer;
+
+	if (writer != NULL && writer->busy && writer->transaction != MyProc->IE_LXID)
+	{
+		facts->writer = NULL;
+		MemoryContextDelete(writer->context);
+		writer = NULL;
+	}
+	if (writer == NULL || writer->busy)
+	{
+		bool		keep = facts->plain && facts->bare && !facts->checked && writer == NULL;
+
+		writer = make_writer(versions, facts, keep ? facts->context : CurrentMemoryContext);
+		if (keep)
+			facts->writer = writer;
+	}
+	writer->busy = true;
+	writer->transaction = MyProc->IE_LXID;
+	return writer;
+}
+
+/* A row has been written, or need not be. */
+void
+ie_version_writer_done(IeVersionWriter *writer)
+{
+	writer->busy = false;
+}
+
+/* Make what is needed to write, in a context of its own. */
+static IeVersionWriter *
+make_writer(Relation versions, IeVersionFacts *facts, MemoryContext parent)
+{
+	MemoryContext context = AllocSetContextCreate(parent, "immutable_events version writer",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(context);
+	IeVersionWriter *writer = palloc0(sizeof(*writer));
 	int			i;
 
-	if (kept != NULL && kept->built == facts->built && kept->facts == facts)
-		return kept;
-	caller = MemoryContextSwitchTo(context);
-	writer = palloc0(sizeof(*writer));
-	writer->built = facts->built;
+	writer->context = context;
 	writer->facts = facts;
 	writer->estate = CreateExecutorState();
 	writer->table = makeNode(ResultRelInfo);
@@ -294,20 +331,20 @@ insert_bare(IeVersionWriter *writer, Relation versions)
 	if (writer->facts->checked)
 		ExecConstraints(table, writer->new, writer->estate);
 	table_tuple_insert(versions, writer->new, GetCurrentCommandId(true), 0, NULL);
-	open_indexes(writer);
+	open_indexes(writer, DatumGetInt64(writer->new->tts_values[IE_ROW_VERSION - 1]) == 1);
 	(void) ie_insert_index_tuples(table, writer->new, writer->estate);
 	close_indexes(writer);
 	ResetPerTupleExprContext(writer->estate);
 }
 
-/* Open the indexes for one row. */
+/* Open the indexes that take a row; only the first version of a key is in all. */
 static void
-open_indexes(IeVersionWriter *writer)
+open_indexes(IeVersionWriter *writer, bool first)
 {
 	ResultRelInfo *table = writer->table;
 	int			i;
 
-	table->ri_NumIndices = writer->facts->nindexes;
+	table->ri_NumIndices = writer->facts->nindexes - (first ? 0 : writer->facts->nfirst);
 	table->ri_IndexRelationDescs = writer->relations;
 	table->ri_IndexRelationInfo = writer->infos;
 	for (i = 0; i < table->ri_NumIndices; i++)
