@@ -20,3 +20,5 @@ VACUUM ANALYZE bench.plain;
 VACUUM ANALYZE bench.versioned;
 VACUUM ANALYZE bench.versioned_versions;
 CHECKPOINT;
+CREATE OR REPLACE FUNCTION bench.update_plain() RETURNS void LANGUAGE sql AS 'UPDATE bench.plain SET quantity = quantity + 1';
+CREATE OR REPLACE FUNCTION bench.update_versioned() RETURNS void LANGUAGE sql AS 'UPDATE bench.versioned SET quantity = quantity + 1';
