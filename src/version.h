@@ -66,16 +66,19 @@ typedef struct IeVersionFacts
 	struct IeVersionWriter *writer; /* kept where all is plain */
 } IeVersionFacts;
 
-/* version_facts.c */
+/* version_registry.c */
 
 extern bool ie_read_versioned(Oid relid, IeVersioned *row);
 extern bool ie_find_versioned(Oid versions, IeVersioned *row);
+extern Oid	ie_versioned_root(Oid relid);
+
+/* version_facts.c */
+
 extern IeVersionFacts *ie_version_facts(Relation rel);
 extern Relation ie_open_versions(Relation rel, IeVersionFacts **facts);
 extern void ie_check_recordable(Relation rel);
 extern Oid	ie_version_index(Relation versions);
 extern Oid	ie_key_index(Relation rel);
-extern Oid	ie_versioned_root(Oid relid);
 
 /* versioning.c */
 
