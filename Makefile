@@ -33,6 +33,10 @@ include $(PGXS)
 
 $(OBJS): $(wildcard src/*.h)
 
+# what was computed by one version is not taken over by another
+src/fingerprint.o src/fingerprint.bc: override CPPFLAGS += -DIE_LIBRARY='"$(EXTVERSION)"'
+src/fingerprint.o: $(EXTENSION).control
+
 $(INSTALL_SQL): $(SQL_PARTS) $(EXTENSION).control
 	@mkdir -p $(@D)
 	cat $(SQL_PARTS) > $@

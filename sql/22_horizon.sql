@@ -86,6 +86,22 @@ AS 'MODULE_PATHNAME', 'ie_safe_position_of';
 COMMENT ON FUNCTION immutable._safe_position(regclass) IS
 'the safe position for a view: NULL where it is not known or not the caller''s to know';
 
+CREATE FUNCTION immutable._oldest_wait(log regclass, after_position bigint, upto_position bigint)
+RETURNS interval
+LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+	since timestamptz;
+BEGIN
+	EXECUTE format('SELECT recorded_at FROM %s WHERE position > $1 AND position <= $2 ORDER BY position LIMIT 1', log)
+		INTO since USING after_position, upto_position;
+	RETURN CASE WHEN since IS NOT NULL THEN greatest(clock_timestamp() - since, interval '0') END;
+END
+$$;
+COMMENT ON FUNCTION immutable._oldest_wait(regclass, bigint, bigint) IS
+'how long the first event between two positions has been there; NULL when there is none';
+
 CREATE VIEW immutable.logs AS
 SELECT c.oid::pg_catalog.regclass AS relation,
 	s.events,

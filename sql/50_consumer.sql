@@ -127,22 +127,6 @@ AS 'MODULE_PATHNAME', 'ie_unpark';
 COMMENT ON FUNCTION immutable.unpark(text, text) IS
 'deliver a parked stream again, from its first event that is not done (22004, 22023, 42501, 42704)';
 
-CREATE FUNCTION immutable._oldest_wait(log regclass, after_position bigint, upto_position bigint)
-RETURNS interval
-LANGUAGE plpgsql VOLATILE STRICT PARALLEL UNSAFE
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-	since timestamptz;
-BEGIN
-	EXECUTE format('SELECT recorded_at FROM %s WHERE position > $1 AND position <= $2 ORDER BY position LIMIT 1', log)
-		INTO since USING after_position, upto_position;
-	RETURN CASE WHEN since IS NOT NULL THEN greatest(clock_timestamp() - since, interval '0') END;
-END
-$$;
-COMMENT ON FUNCTION immutable._oldest_wait(regclass, bigint, bigint) IS
-'how long the first event between two positions has been there; NULL when there is none';
-
 CREATE VIEW immutable.consumer_status AS
 SELECT s.consumer, s.shard, s.position, m.safe_position,
 	CASE WHEN m.safe_position > s.position THEN m.safe_position - s.position

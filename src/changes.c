@@ -1,8 +1,9 @@
 /*
  * changes.c: notice what may make a compiled expression stale.
  *
- * Functions, operators, types and the row types of tables change seldom, and
- * an expression is compiled anew quickly: one counter stands for all of them.
+ * Functions, operators, types, row types of tables, and what else an expression
+ * may mention change seldom, and an expression is compiled anew quickly: one
+ * counter stands for all of them.
  */
 #include "immutable_events.h"
 
@@ -18,14 +19,16 @@ static void catalog_changed(Datum arg, int cacheid, uint32 hash);
 uint64
 ie_catalog_changes(void)
 {
+	static const int caches[] = {PROCOID, TYPEOID, AGGFNOID, AUTHOID, CASTSOURCETARGET,
+	COLLOID, CONSTROID, ENUMOID, NAMESPACEOID, OPEROID, RANGETYPE};
 	static bool watching = false;
+	int			i;
 
 	if (!watching)
 	{
 		CacheRegisterRelcacheCallback(relation_changed, (Datum) 0);
-		CacheRegisterSyscacheCallback(PROCOID, catalog_changed, (Datum) 0);
-		CacheRegisterSyscacheCallback(TYPEOID, catalog_changed, (Datum) 0);
-		CacheRegisterSyscacheCallback(OPEROID, catalog_changed, (Datum) 0);
+		for (i = 0; i < (int) lengthof(caches); i++)
+			CacheRegisterSyscacheCallback(caches[i], catalog_changed, (Datum) 0);
 		watching = true;
 	}
 	return changes;
@@ -39,7 +42,7 @@ relation_changed(Datum arg pg_attribute_unused(),
 	changes++;
 }
 
-/* A function, a type or an operator changed. */
+/* A function, a type or the like changed. */
 static void
 catalog_changed(Datum arg pg_attribute_unused(),
 				int cacheid pg_attribute_unused(),

@@ -6,12 +6,15 @@
 #ifndef IMMUTABLE_EVENTS_COMPAT_H
 #define IMMUTABLE_EVENTS_COMPAT_H
 
+#include "access/attmap.h"
 #include "access/genam.h"
 #include "access/transam.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_proc.h"
+#include "commands/defrem.h"
 #include "executor/executor.h"
+#include "executor/functions.h"
 #include "miscadmin.h"
 #include "parser/parse_relation.h"
 #include "storage/lock.h"
@@ -19,7 +22,9 @@
 #include "storage/procarray.h"
 #include "storage/sinvaladt.h"
 #include "utils/acl.h"
+#include "utils/backend_status.h"
 #include "utils/guc.h"
+#include "utils/relcache.h"
 
 #if PG_VERSION_NUM < 150000
 #error "immutable_events needs PostgreSQL 15 or later"
@@ -198,6 +203,17 @@ ie_process_holds(PGPROC *process, int partition, uint32 field2, uint16 field4,
 	return false;
 }
 
+/* How many transactions that have written have ended in this server. */
+static inline uint64
+ie_completed_transactions(void)
+{
+#if PG_VERSION_NUM >= 170000
+	return *(volatile uint64 *) &TransamVariables->xactCompletionCount;
+#else
+	return *(volatile uint64 *) &ShmemVariableCache->xactCompletionCount;
+#endif
+}
+
 /* Insert the index entries of a new row. */
 static inline List *
 ie_insert_index_tuples(ResultRelInfo *target, TupleTableSlot *slot,
@@ -225,6 +241,37 @@ ie_close_index(Relation index, IndexInfo *info pg_attribute_unused())
 	index_close(index, NoLock);
 }
 
+/* Run a query on for so many rows. */
+static inline void
+ie_executor_run(QueryDesc *query, uint64 count)
+{
+#if PG_VERSION_NUM >= 180000
+	ExecutorRun(query, ForwardScanDirection, count);
+#else
+	ExecutorRun(query, ForwardScanDirection, count, false);
+#endif
+}
+
+/* The server's major version, for what must not outlive it. */
+#define IE_SERVER PG_MAJORVERSION
+
+/* As in utils/pg_locale.h, which needs the headers of ICU. */
+extern char *get_collation_actual_version(char collprovider,
+										  const char *collcollate);
+
+/* Cast what the last query of a SQL function returns to what it declares. */
+static inline void
+ie_coerce_sql_result(List *queries, Oid type, TupleDesc columns)
+{
+#if PG_VERSION_NUM >= 180000
+	(void) check_sql_fn_retval(queries, type, columns, PROKIND_FUNCTION, false);
+#elif PG_VERSION_NUM >= 170000
+	(void) check_sql_fn_retval(queries, type, columns, PROKIND_FUNCTION, false, NULL);
+#else
+	(void) check_sql_fn_retval(queries, type, columns, false, NULL);
+#endif
+}
+
 /* Begin an index scan that returns heap rows. */
 static inline IndexScanDesc
 ie_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nkeys)
@@ -235,5 +282,75 @@ ie_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nkeys)
 	return index_beginscan(heap, index, snapshot, nkeys, 0);
 #endif
 }
+
+/* The primary key that a query can rely on: 18 can be asked for deferrable ones. */
+static inline Oid
+ie_primary_key(Relation rel)
+{
+#if PG_VERSION_NUM >= 180000
+	return RelationGetPrimaryKeyIndex(rel, false);
+#else
+	return RelationGetPrimaryKeyIndex(rel);
+#endif
+}
+
+/* The column of one row type for each of another, by name. */
+static inline AttrMap *
+ie_column_map(TupleDesc from, TupleDesc to)
+{
+#if PG_VERSION_NUM >= 160000
+	return build_attrmap_by_name(from, to, false);
+#else
+	return build_attrmap_by_name(from, to);
+#endif
+}
+
+/* Create an index that was described elsewhere. */
+static inline Oid
+ie_define_index(Oid relid, IndexStmt *command)
+{
+#if PG_VERSION_NUM >= 160000
+	return DefineIndex(relid, command, InvalidOid, InvalidOid, InvalidOid, -1,
+					   false, false, false, false, true).objectId;
+#else
+	return DefineIndex(relid, command, InvalidOid, InvalidOid, InvalidOid,
+					   false, false, false, false, true).objectId;
+#endif
+}
+
+/* Exchange what the catalogs say of how large two relations are. */
+static inline void
+ie_exchange_sizes(Form_pg_class a, Form_pg_class b)
+{
+	FormData_pg_class old = *a;
+
+	a->relpages = b->relpages;
+	a->reltuples = b->reltuples;
+	a->relallvisible = b->relallvisible;
+	b->relpages = old.relpages;
+	b->reltuples = old.reltuples;
+	b->relallvisible = old.relallvisible;
+#if PG_VERSION_NUM >= 180000
+	a->relallfrozen = b->relallfrozen;
+	b->relallfrozen = old.relallfrozen;
+#endif
+}
+
+/*
+ * Let go of the files of two relations that have exchanged them, before their
+ * relcache entries are built anew. Later servers do without.
+ */
+static inline void
+ie_close_exchanged(Oid a pg_attribute_unused(), Oid b pg_attribute_unused())
+{
+#if PG_VERSION_NUM < 170000
+	RelationCloseSmgrByOid(a);
+	RelationCloseSmgrByOid(b);
+#endif
+}
+
+#if PG_VERSION_NUM < 160000
+#define pgstat_get_local_beentry_by_index(index) pgstat_fetch_stat_local_beentry(index)
+#endif
 
 #endif							/* IMMUTABLE_EVENTS_COMPAT_H */

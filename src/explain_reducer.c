@@ -61,7 +61,7 @@ explain(Oid function)
 		for (i = 0; i < proc->pronargs; i++)
 			types[i] = sample_type(proc->proargtypes.values[i]);
 		reducer.state_type = types[0];
-		reducer.nitems = proc->pronargs - 1;
+		reducer.nitems = Max(1, proc->pronargs - proc->pronargdefaults - 1);
 		call = ie_reducer_call(&reducer, proc, &types[1],
 							   get_typcollation(types[0]));
 		ie_inline((FuncExpr *) call, &problem);

@@ -8,7 +8,7 @@
  * replication applies, and an import by the owner. On a version table they
  * include it as well, and the version trigger is the one that announces.
  */
-#include "immutable_events.h"
+#include "projected.h"
 
 #include "access/relation.h"
 #include "catalog/pg_trigger.h"
@@ -25,6 +25,9 @@ static uint64 other_rows = 0;	/* let in, and not from append */
 
 static const char *verb(TriggerEvent event);
 static void check_insert(TriggerData *trigdata);
+pg_noreturn static void refuse_past_projections(Relation rel,
+												const char *detail,
+												const char *hint);
 static bool is_admitted(TriggerData *trigdata);
 static bool is_admitted_version(TriggerData *trigdata);
 static bool is_replicated(void);
@@ -79,13 +82,37 @@ check_insert(TriggerData *trigdata)
 		return;
 	other_rows++;
 	if (is_replicated())
+	{
+		if (ie_has_projector(rel))
+			refuse_past_projections(rel, "Logical replication fires no statement triggers.",
+									"Make its projections asynchronous.");
+		ie_wake_at_end();
 		return;
+	}
 	if (!ie_import || !ie_is_log(rel))
 		refuse(rel, "insert into");
 	if (TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
 		ie_import_row(rel, trigdata->tg_trigslot);
 	else
+	{
+		if (rel->rd_rel->relispartition && ie_has_projector(rel))
+			refuse_past_projections(rel, "A row that goes into a partition does not pass the trigger of its log.",
+									"Import into the log itself.");
 		ie_import_begin(rel);
+	}
+}
+
+/* Raise the error for rows that inline projections would not be told of. */
+static void
+refuse_past_projections(Relation rel, const char *detail, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("cannot insert into \"%s\" past the inline projections of its log",
+					RelationGetRelationName(rel)),
+			 errdetail("%s", detail),
+			 errhint("%s", hint),
+			 errtable(rel)));
 }
 
 /*
@@ -220,7 +247,10 @@ ie_guard_events(Relation rel, bool row)
 	return events;
 }
 
-/* The guard for rows or for statements, or NULL where there is none. */
+/*
+ * A copy of the guard for rows or for statements, or NULL where there is none.
+ * Whoever asks the catalogs may find the relation's own list made anew after.
+ */
 const Trigger *
 ie_find_guard(Relation rel, bool row)
 {
@@ -230,8 +260,10 @@ ie_find_guard(Relation rel, bool row)
 
 	for (i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
 	{
-		const Trigger *trigger = &rel->trigdesc->triggers[i];
+		Trigger    *trigger = palloc(sizeof(Trigger));
 
+		*trigger = rel->trigdesc->triggers[i];
+		trigger->tgname = pstrdup(trigger->tgname);
 		if (trigger->tgtype == type && trigger->tgnattr == 0 &&
 			trigger->tgqual == NULL && ie_is_guard(trigger->tgfoid))
 			return trigger;

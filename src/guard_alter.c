@@ -5,7 +5,7 @@
  * invents is refused too. A log allows less than a plain protected table:
  * append relies on its columns, constraints and defaults.
  */
-#include "immutable_events.h"
+#include "projected.h"
 
 #include "access/htup_details.h"
 #include "catalog/namespace.h"
@@ -26,7 +26,6 @@ static bool concerns_named(const AlterTableCmd *form);
 static const char *refused_form(Oid relid, bool log, const AlterTableCmd *form);
 static const char *refused_trigger_form(Oid relid, const AlterTableCmd *form);
 static bool has_default(const ColumnDef *column);
-static const char *form_name(AlterTableType form);
 static void check_partner(const AlterTableCmd *form);
 static bool changes_row_type(const AlterTableStmt *command);
 
@@ -46,6 +45,8 @@ ie_check_alter_table(Oid relid, const AlterTableStmt *command)
 
 		if (ie_is_protected(member))
 			check_forms(member, member == relid, command);
+		else if (ie_is_read_model(member))
+			ie_check_read_model_alter(member, command);
 		if (row_type)
 			ie_check_type_change(get_rel_type_id(member));
 	}
@@ -189,11 +190,11 @@ refused_form(Oid relid, bool log, const AlterTableCmd *form)
 		case AT_AddIdentity:
 		case AT_SetIdentity:
 		case AT_DropIdentity:
-			return log ? form_name(form->subtype) : NULL;
+			return log ? ie_form_name(form->subtype) : NULL;
 
 		case AT_DropConstraint:
 			return log || is_unique(relid, form->name)
-				? form_name(form->subtype) : NULL;
+				? ie_form_name(form->subtype) : NULL;
 
 		case AT_AddColumn:
 			return has_default((ColumnDef *) form->def)
@@ -207,7 +208,7 @@ refused_form(Oid relid, bool log, const AlterTableCmd *form)
 			return NULL;
 
 		default:
-			return form_name(form->subtype);
+			return ie_form_name(form->subtype);
 	}
 }
 
@@ -216,7 +217,7 @@ static const char *
 refused_trigger_form(Oid relid, const AlterTableCmd *form)
 {
 	return ie_has_guard_named(relid, form->name)
-		? form_name(form->subtype) : NULL;
+		? ie_form_name(form->subtype) : NULL;
 }
 
 /* Does a constraint keep rows from standing twice? */
@@ -272,8 +273,8 @@ is_serial(const TypeName *type)
 }
 
 /* What a form is called in SQL. */
-static const char *
-form_name(AlterTableType form)
+const char *
+ie_form_name(AlterTableType form)
 {
 	switch (form)
 	{
@@ -291,6 +292,10 @@ form_name(AlterTableType form)
 			return "SET UNLOGGED";
 		case AT_SetAccessMethod:
 			return "SET ACCESS METHOD";
+		case AT_ForceRowSecurity:
+			return "FORCE ROW LEVEL SECURITY";
+		case AT_AttachPartition:
+			return "ATTACH PARTITION";
 		case AT_EnableTrig:
 		case AT_EnableReplicaTrig:
 		case AT_EnableTrigAll:
@@ -326,8 +331,14 @@ check_partner(const AlterTableCmd *form)
 	{
 		case AT_AddInherit:		/* its rows would show in the parent */
 			partner = RangeVarGetRelid((RangeVar *) form->def, NoLock, true);
-			if (ie_is_protected(partner))
+			if (ie_is_protected(partner) || ie_is_read_model(partner))
 				ie_refuse(partner, "inherit from", "INHERIT");
+			break;
+		case AT_AttachPartition:	/* its parent could be changed instead */
+			partner = RangeVarGetRelid(((PartitionCmd *) form->def)->name,
+									   NoLock, true);
+			if (ie_is_read_model(partner))
+				ie_refuse(partner, "attach", "ATTACH PARTITION");
 			break;
 		case AT_DetachPartition:
 		case AT_DetachPartitionFinalize:

@@ -5,7 +5,7 @@
  * command names; guard_ddl.c asks the same rules again with the OIDs that the
  * command has worked on. What does not exist is left to PostgreSQL.
  */
-#include "immutable_events.h"
+#include "projected.h"
 
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
@@ -179,7 +179,7 @@ void
 ie_check_rule(Oid relid)
 {
 	ie_check_relation_member(relid);
-	if (ie_is_protected(relid))
+	if (ie_is_protected(relid) || ie_is_read_model(relid))
 		ie_refuse(relid, "create a rule on", "CREATE RULE");
 }
 
@@ -188,9 +188,15 @@ static void
 check_rename(const RenameStmt *command)
 {
 	if (command->renameType == OBJECT_SCHEMA)
+	{
 		ie_check_member(OBJECT_SCHEMA, (Node *) makeString(command->subname));
+		ie_check_schema_rename(command->subname);
+	}
 	else if (command->relation == NULL)
+	{
 		ie_check_member(command->renameType, command->object);
+		ie_check_named_reducer(command->renameType, command->object, "rename");
+	}
 	else
 		ie_check_relation_rename(find(command->relation), command);
 }
@@ -236,7 +242,7 @@ check_column_rename(Oid relid, bool inherit)
 	{
 		Oid			member = lfirst_oid(cell);
 
-		if (ie_is_protected(member))
+		if (ie_is_protected(member) || ie_is_read_model(member))
 			ie_refuse(member, "alter", "RENAME COLUMN");
 		ie_check_type_change(get_rel_type_id(member));
 	}
@@ -251,7 +257,10 @@ check_new_schema(const AlterObjectSchemaStmt *command)
 	if (command->relation != NULL)
 		ie_check_relation_member(find(command->relation));
 	else
+	{
 		ie_check_member(command->objectType, command->object);
+		ie_check_named_reducer(command->objectType, command->object, "move");
+	}
 }
 
 /* DEPENDS ON EXTENSION: dropping that would take a guard with it. */
@@ -280,7 +289,7 @@ check_new_trigger(const CreateTrigStmt *command)
 	if (OidIsValid(relid) && command->replace)
 		check_replacement(command, relid);
 	if (ie_is_guard_name(command->trigname) &&
-		LookupFuncName(command->funcname, 0, NULL, true) != ie_guard_function())
+		!ie_is_guard_function(LookupFuncName(command->funcname, 0, NULL, true)))
 		ie_refuse_guard_name(command->trigname);
 }
 
@@ -314,7 +323,7 @@ check_drop(const DropStmt *command)
 		{
 			case OBJECT_TABLE:
 				relid = find(makeRangeVarFromNameList((List *) object));
-				if (ie_is_protected(relid))
+				if (ie_is_protected(relid) || ie_is_read_model(relid))
 					ie_refuse(relid, "drop", "DROP TABLE");
 				break;
 			case OBJECT_SEQUENCE:

@@ -8,7 +8,7 @@
  * of the OIDs that the command has worked on. New parts of a protected table
  * get their guards there. What is dropped is seen by guard_drop.c.
  */
-#include "immutable_events.h"
+#include "projected.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
@@ -182,7 +182,10 @@ adopt_altered(Oid relid, const AlterTableStmt *command)
 		if (form == AT_AttachPartition)
 			ie_adopt_parts(relid);
 		if (form == AT_AddInherit)
+		{
 			ie_adopt(relid);
+			ie_adopt_into_read_model(relid);
+		}
 	}
 }
 
@@ -191,7 +194,12 @@ void
 ie_adopt_named(Node *command)
 {
 	if (IsA(command, CreateStmt))
-		ie_adopt(RangeVarGetRelid(((CreateStmt *) command)->relation, NoLock, true));
+	{
+		Oid			made = RangeVarGetRelid(((CreateStmt *) command)->relation, NoLock, true);
+
+		ie_adopt(made);
+		ie_adopt_into_read_model(made);
+	}
 	if (IsA(command, CreateForeignTableStmt))
 		ie_adopt(RangeVarGetRelid(((CreateForeignTableStmt *) command)->base.relation, NoLock, true));
 	if (IsA(command, AlterTableStmt))
@@ -208,6 +216,7 @@ check_done(Node *command, ObjectAddress object)
 		case T_CreateStmt:
 		case T_CreateForeignTableStmt:
 			ie_adopt(object.objectId);
+			ie_adopt_into_read_model(object.objectId);
 			ie_versioned_part(object.objectId);
 			break;
 		case T_RenameStmt:

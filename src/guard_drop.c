@@ -8,7 +8,7 @@
  * guard keeps the table. No preload is needed: the event trigger at
  * ddl_command_start has loaded the library before anything is dropped.
  */
-#include "immutable_events.h"
+#include "projected.h"
 
 #include "access/htup_details.h"
 #include "access/xact.h"
@@ -19,6 +19,7 @@
 #include "catalog/pg_constraint.h"
 #include "catalog/pg_event_trigger.h"
 #include "catalog/pg_extension.h"
+#include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "compat.h"
@@ -73,6 +74,10 @@ check_drop(Oid classid, Oid objid, int subid, bool internal)
 			if (!internal && is_guarded())
 				ie_check_version_drop(objid);
 			break;
+		case ProcedureRelationId:
+			if (is_guarded())
+				ie_check_reducer(objid, "drop");
+			break;
 		case RelationRelationId:
 			if (subid != 0)
 				check_drop_column(objid);
@@ -100,7 +105,7 @@ check_drop(Oid classid, Oid objid, int subid, bool internal)
 static void
 check_drop_column(Oid relid)
 {
-	if (ie_is_protected(relid) && is_guarded())
+	if ((ie_is_protected(relid) || ie_is_read_model(relid)) && is_guarded())
 		ie_refuse(relid, "alter", "Dropping a column");
 	if (OidIsValid(ie_protected_user(get_rel_type_id(relid))) && is_guarded())
 		ie_check_type_change(get_rel_type_id(relid));

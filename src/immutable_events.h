@@ -31,6 +31,7 @@
 extern Jsonb *ie_context;		/* immutable.context, or NULL */
 extern bool ie_import;			/* immutable.import */
 extern char *ie_lease;			/* immutable.lease */
+extern int	ie_batch_size;		/* immutable.batch_size */
 
 /* args.c: arguments */
 
@@ -40,6 +41,11 @@ extern void ie_require_arg(FunctionCallInfo fcinfo, int argno,
 /* execute.c: run a command as the caller, as if he had typed it */
 
 extern void ie_execute(const char *command);
+
+/* wake.c: tell the background worker that there is something to do */
+
+extern void ie_wake_at_end(void);
+extern void ie_start_at_commit(void);
 
 /* relation.c: what the catalogs say of a relation */
 
@@ -152,6 +158,9 @@ extern Oid	ie_some_protected_table(void);
 extern void ie_release(Oid trigger);
 extern bool ie_is_releasing(void);
 extern void ie_refuse(Oid relid, const char *verb, const char *reason);
+extern Oid	ie_own_function(const char *name);
+extern bool ie_has_triggers(Oid relid);
+extern bool ie_is_guard_function(Oid function);
 
 /* registry.c: queries on the extension's own tables */
 
@@ -162,6 +171,10 @@ extern uint64 ie_registry_queries(void);
 extern uint64 ie_registry_query(const char *query, int nargs, Oid *types,
 								Datum *values, const char *nulls,
 								IeRegistryReceiver receiver, void *state);
+
+extern uint64 ie_registry_look(const char *query, int nargs, Oid *types,
+							   Datum *values, IeRegistryReceiver receiver,
+							   void *state);
 
 /* What a backend remembers of a registry holds while this is current. */
 typedef struct IeRegistryWatch
@@ -205,18 +218,19 @@ extern PGDLLEXPORT Datum ie_protect(PG_FUNCTION_ARGS);
 extern void ie_adopt(Oid relid);
 extern void ie_adopt_parts(Oid parent);
 extern bool ie_has_rows(Oid relid);
+extern List *ie_parents(Oid relid);
 
 /* guard_types.c: which protected tables hold values of a type */
 
 extern Oid	ie_protected_user(Oid type);
 extern void ie_check_type_change(Oid type);
-
 extern List *ie_family(Oid relid, bool inherit);
 
 /* guard_alter.c: which forms of ALTER TABLE a protected table allows */
 
 extern void ie_check_alter_table(Oid relid, const AlterTableStmt *command);
 extern void ie_check_altered_table(Oid relid, const AlterTableStmt *command);
+extern const char *ie_form_name(AlterTableType form);
 
 /* guard_members.c: the extension's own functions, types, tables and schema */
 
@@ -284,6 +298,7 @@ extern IeTarget ie_open_log(Oid relid, const text *stream, LOCKMODE lockmode);
 extern IeTarget ie_open_whole_log(Oid relid, LOCKMODE lockmode);
 extern bool ie_is_btree_on(Relation index, int column);
 extern Oid	ie_position_index(Relation rel, bool missing_ok);
+extern Oid	ie_version_index(Relation log, Relation rel);
 extern uint64 ie_log_changes(void);
 extern void ie_close_log(IeTarget *target);
 extern bool ie_row_security(Relation log);
@@ -376,7 +391,7 @@ extern IeDocumentChange ie_document_change(Oid function);
 
 extern Expr *ie_inline(FuncExpr *call, const char **problem);
 
-/* reducer.c: compile a reducer; reduce.c: run it */
+/* reducer.c: compile a reducer; reduce.c: run it; state.c: keep its state */
 
 typedef struct IeReducer IeReducer;
 

@@ -14,6 +14,7 @@
 #include "catalog/namespace.h"
 #include "compat.h"
 #include "miscadmin.h"
+#include "projected.h"
 #include "storage/lmgr.h"
 #include "storage/proc.h"
 #include "utils/inval.h"
@@ -81,6 +82,13 @@ begin(Relation log, ImportKey key)
 						RelationGetRelationName(log)),
 				 errdetail("Its columns are not as create_log made them."),
 				 errtable(log)));
+	if (ie_projector_problem(log) != NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("cannot import into log \"%s\"",
+						RelationGetRelationName(log)),
+				 errdetail("%s.", ie_projector_problem(log)),
+				 errtable(log)));
 	LockRelationOid(sequence, ShareRowExclusiveLock);
 	current.shown = shown_position(key.log, sequence);
 	/* what others remember of the log's horizon ends with the import */
@@ -92,7 +100,7 @@ begin(Relation log, ImportKey key)
 }
 
 /*
- * How far consumers have been shown the log. Those who show it at this moment
+ * How far consumers and projections have been shown the log. Those who show it at this moment
  * are waited for, those who come later see that the sequence is locked.
  */
 static int64
@@ -101,17 +109,20 @@ shown_position(Oid log, Oid sequence)
 	Oid			schema = get_namespace_oid(IE_SCHEMA, false);
 	Oid			safe = get_relname_relid("safe_positions", schema);
 	Oid			shards = get_relname_relid("consumer_shards", schema);
+	Oid			projections = get_relname_relid("projection_positions", schema);
 	Snapshot	latest;
 	int64		shown;
 
 	LockRelationOid(safe, ExclusiveLock);
 	LockRelationOid(shards, ExclusiveLock);
+	LockRelationOid(projections, ExclusiveLock);
 	latest = RegisterSnapshot(GetLatestSnapshot());
 	shown = ie_recorded_position(log, latest);
 	UnregisterSnapshot(latest);
 	/* what this transaction has polled and not acknowledged is not recorded */
 	if (ie_holds_relation(shards, RowExclusiveLock))
 		shown = Max(shown, ie_remembered_position(sequence));
+	UnlockRelationOid(projections, ExclusiveLock);
 	UnlockRelationOid(shards, ExclusiveLock);
 	UnlockRelationOid(safe, ExclusiveLock);
 	return shown;

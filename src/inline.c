@@ -18,6 +18,7 @@
 #include "nodes/makefuncs.h"
 #include "nodes/nodeFuncs.h"
 #include "nodes/parsenodes.h"
+#include "optimizer/clauses.h"
 #include "optimizer/optimizer.h"
 #include "parser/analyze.h"
 #include "parser/parse_coerce.h"
@@ -30,8 +31,16 @@
 #include "utils/syscache.h"
 #include "utils/typcache.h"
 
+/* What an error in a body is told of. */
+typedef struct BodyContext
+{
+	const char *function;
+	const char *source;			/* NULL: analysed when it was created */
+} BodyContext;
+
 static const char *label_problem(HeapTuple proc, const FuncExpr *call);
-static Query *parse_body(HeapTuple proc, const FuncExpr *call);
+static Query *parse_body(HeapTuple proc, const FuncExpr *call,
+						 BodyContext *context);
 static const char *body_problem(const Query *body);
 static Expr *result_of(const Query *body, Oid type);
 static Expr *row_of(List *columns, Oid type);
@@ -48,8 +57,9 @@ ie_inline(FuncExpr *call, const char **problem)
 {
 	HeapTuple	proc = SearchSysCache1(PROCOID,
 									   ObjectIdGetDatum(call->funcid));
+	BodyContext context = {.function = format_procedure(call->funcid)};
 	ErrorContextCallback callback = {.callback = add_context,
-	.arg = &call->funcid, .previous = error_context_stack};
+	.arg = &context, .previous = error_context_stack};
 	Query	   *body = NULL;
 	Expr	   *result = NULL;
 
@@ -61,7 +71,7 @@ ie_inline(FuncExpr *call, const char **problem)
 	*problem = label_problem(proc, call);
 	if (*problem == NULL)
 	{
-		body = parse_body(proc, call);
+		body = parse_body(proc, call, &context);
 		*problem = body == NULL ? "Its body is not one SELECT." : body_problem(body);
 	}
 	if (*problem == NULL)
@@ -100,12 +110,14 @@ label_problem(HeapTuple tuple, const FuncExpr *call)
 		return "The default of an argument is VOLATILE.";
 	if (proc->proisstrict && proc->pronargdefaults > 0)
 		return "It is STRICT and has defaults.";
+	if (proc->proisstrict && contain_nonstrict_functions((Node *) call->args))
+		return "It is STRICT, and a cast of its arguments is not.";
 	return NULL;
 }
 
 /* The body, analysed; NULL when it is not one statement. */
 static Query *
-parse_body(HeapTuple proc, const FuncExpr *call)
+parse_body(HeapTuple proc, const FuncExpr *call, BodyContext *context)
 {
 	bool		isnull;
 	Datum		body = SysCacheGetAttr(PROCOID, proc, Anum_pg_proc_prosqlbody,
@@ -124,11 +136,12 @@ parse_body(HeapTuple proc, const FuncExpr *call)
 		return list_length(statements) == 1 ? linitial(statements) : NULL;
 	}
 	body = SysCacheGetAttr(PROCOID, proc, Anum_pg_proc_prosrc, &isnull);
-	statements = pg_parse_query(TextDatumGetCString(body));
+	context->source = TextDatumGetCString(body);
+	statements = pg_parse_query(context->source);
 	if (list_length(statements) != 1)
 		return NULL;
 	state = make_parsestate(NULL);
-	state->p_sourcetext = TextDatumGetCString(body);
+	state->p_sourcetext = context->source;
 	sql_fn_parser_setup(state, prepare_sql_fn_parse_info(proc, (Node *) call,
 														 call->inputcollid));
 	query = transformTopLevelStmt(state, linitial(statements));
@@ -177,9 +190,14 @@ result_of(const Query *body, Oid type)
 	if (columns == NIL)
 		return NULL;
 	first = linitial(columns);
-	if (list_length(columns) == 1 &&
-		(!type_is_rowtype(type) || exprType((Node *) first) == type))
-		return coerce(first, type, -1);
+	if (list_length(columns) == 1)
+	{
+		if (!type_is_rowtype(type) ||
+			getBaseType(exprType((Node *) first)) == getBaseType(type))
+			return coerce(first, type, -1);
+		if (IsA(first, RowExpr) && exprType((Node *) first) == RECORDOID)
+			columns = ((RowExpr *) first)->args;
+	}
 	return get_typtype(type) == TYPTYPE_COMPOSITE ? row_of(columns, type) : NULL;
 }
 
@@ -237,9 +255,18 @@ substitute(Node *node, void *args)
 	return expression_tree_mutator(node, substitute, args);
 }
 
-/* Say of which function an error is. */
+/* Say of which function an error is, and where in its body. */
 static void
 add_context(void *arg)
 {
-	errcontext("inlining reducer %s", format_procedure(*(Oid *) arg));
+	BodyContext *context = arg;
+	int			place = geterrposition();
+
+	if (place > 0 && context->source != NULL)
+	{
+		errposition(0);
+		internalerrposition(place);
+		internalerrquery(context->source);
+	}
+	errcontext("inlining reducer %s", context->function);
 }

@@ -6,7 +6,7 @@
  * until a relcache or syscache message says that something changed. An entry
  * is born invalid and made valid after everything that can throw.
  */
-#include "immutable_events.h"
+#include "projected.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
@@ -203,6 +203,12 @@ build(IeLog *facts, Relation rel)
 			facts->problem = sequence_problem(facts->sequence);
 	}
 	inspect_triggers(facts, rel);
+	if (facts->problem == NULL && facts->is_log && !rel->rd_rel->relispartition)
+	{
+		facts->problem = ie_projector_problem(rel);
+		if (facts->problem != NULL)
+			facts->remedy = "Call immutable.set_projection_mode(..., 'inline') for its read models to put it back, and compare them with the log.";
+	}
 	/* what changed while we read is read again the next time */
 	facts->valid = before == changes;
 }
@@ -338,6 +344,24 @@ leaf_of_stream(Relation rel, const text *stream)
 						RelationGetRelationName(rel)),
 				 errdetail("A log is partitioned by hash of stream, with a partition for every remainder.")));
 	return parts->oids[index];
+}
+
+/* The index on (stream, version) of a log, or of a leaf of it. */
+Oid
+ie_version_index(Relation log, Relation rel)
+{
+	const IeLog *facts = lookup(rel);
+
+	if (!OidIsValid(facts->version_index))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("log \"%s\" cannot be read by stream",
+						RelationGetRelationName(log)),
+				 errdetail("In \"%s\", %s.", RelationGetRelationName(rel),
+						   facts->problem != NULL ? facts->problem
+						   : "there is no index, it is no plain table"),
+				 errtable(log)));
+	return facts->version_index;
 }
 
 /* The index on position of a log or leaf; create_log makes one. */

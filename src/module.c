@@ -3,7 +3,7 @@
  *
  * immutable.context is parsed once, when it is set; append only merges it.
  */
-#include "immutable_events.h"
+#include "worker.h"
 
 #include "compat.h"
 #include "utils/fmgrprotos.h"
@@ -13,6 +13,7 @@ PG_MODULE_MAGIC;
 Jsonb	   *ie_context = NULL;
 bool		ie_import = false;
 char	   *ie_lease = NULL;
+int			ie_batch_size = 1000;
 
 static char *context_text = NULL;
 
@@ -41,8 +42,19 @@ _PG_init(void)
 							   "For connections behind a pooler; consumer_status shows it.",
 							   &ie_lease, "", PGC_USERSET, 0,
 							   NULL, NULL, NULL);
+	DefineCustomIntVariable("immutable.batch_size",
+							"Events that an asynchronous projection folds in one transaction.",
+							NULL,
+							&ie_batch_size, 1000, 1, 1000000, PGC_USERSET, 0,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("immutable.naptime",
+							"How often a worker looks for events that it was not woken for.",
+							"Appends wake it at once; what was prepared for two-phase commit does not.",
+							&ie_naptime, 200, 10, 60000, PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
 	MarkGUCPrefixReserved("immutable");
 	ie_install_hooks();
+	ie_install_launcher();
 }
 
 /* Accept an empty string or a JSON object, and keep it parsed. */

@@ -82,6 +82,7 @@ add(Oid sequence)
 	if (!registered)
 		RegisterXactCallback(transaction_event, NULL);
 	registered = true;
+	ie_wake_at_end();
 	return entry;
 }
 

@@ -5,7 +5,8 @@
  * so each leaf has guards of its own; the same holds for a table with
  * inheritance children. Nothing is changed before every member was checked.
  */
-#include "immutable_events.h"
+#include "projected.h"
+#include "snapshot.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
@@ -20,6 +21,7 @@
 #include "compat.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
+#include "storage/lmgr.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -114,6 +116,11 @@ check_protectable(Relation rel)
 						RelationGetRelationName(rel)),
 				 errdetail("Temporary and unlogged tables lose their rows."),
 				 errhint("Use an ordinary table, or ALTER TABLE ... SET LOGGED.")));
+	if (ie_is_read_model(RelationGetRelid(rel)))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("cannot protect \"%s\"", RelationGetRelationName(rel)),
+				 errdetail("It is a read model: its projection changes its rows.")));
 	ie_check_lasting(RelationGetRelid(rel));
 	if (rel->rd_rules != NULL)
 		ereport(ERROR,
@@ -184,6 +191,7 @@ ie_adopt(Oid relid)
 
 	if (!OidIsValid(parent))
 		return;
+	LockRelationOid(relid, AccessShareLock);	/* IF NOT EXISTS takes none */
 	if (!get_rel_relispartition(relid))
 	{
 		if (ie_is_protected(relid))
@@ -217,7 +225,7 @@ ie_adopt_parts(Oid parent)
 	ListCell   *cell;
 
 	if (ie_is_protected(parent))
-		foreach(cell, find_inheritance_children(parent, NoLock))
+		foreach(cell, find_inheritance_children(parent, AccessShareLock))
 			ie_adopt(lfirst_oid(cell));
 }
 
@@ -225,8 +233,20 @@ ie_adopt_parts(Oid parent)
 static Oid
 protected_parent(Oid relid)
 {
+	ListCell   *cell;
+
+	foreach(cell, ie_parents(relid))
+		if (ie_is_protected(lfirst_oid(cell)))
+			return lfirst_oid(cell);
+	return InvalidOid;
+}
+
+/* The tables that a relation is a part or a child of. */
+List *
+ie_parents(Oid relid)
+{
 	Relation	catalog = table_open(InheritsRelationId, AccessShareLock);
-	Oid			parent = InvalidOid;
+	List	   *parents = NIL;
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;
@@ -235,17 +255,11 @@ protected_parent(Oid relid)
 				F_OIDEQ, ObjectIdGetDatum(relid));
 	scan = systable_beginscan(catalog, InheritsRelidSeqnoIndexId, true, NULL,
 							  1, &key);
-	while (!OidIsValid(parent) &&
-		   HeapTupleIsValid(tuple = systable_getnext(scan)))
-	{
-		Oid			candidate = ((Form_pg_inherits) GETSTRUCT(tuple))->inhparent;
-
-		if (ie_is_protected(candidate))
-			parent = candidate;
-	}
+	while (HeapTupleIsValid(tuple = systable_getnext(scan)))
+		parents = lappend_oid(parents, ((Form_pg_inherits) GETSTRUCT(tuple))->inhparent);
 	systable_endscan(scan);
 	table_close(catalog, AccessShareLock);
-	return parent;
+	return parents;
 }
 
 /* Make a protected table an ordinary one again. */
@@ -282,6 +296,7 @@ ie_drop_log(PG_FUNCTION_ARGS)
 	drop_beside(ie_side_table("command_tables", PG_GETARG_OID(0)));
 	ie_execute(psprintf("DROP TABLE %s", name));
 	ie_forget_log(PG_GETARG_OID(0));
+	ie_drop_snapshots(PG_GETARG_OID(0));
 	PG_RETURN_VOID();
 }
 
@@ -310,11 +325,15 @@ disarm(Oid target, bool force, const char *action)
 	bool		changed = false;
 
 	check_whole(target);
+	ie_check_feeds_nothing(target, action);
 	check_force(family, force);
 	foreach(cell, family)
 		changed |= disarm_member(lfirst_oid(cell));
 	if (changed)
+	{
 		record(target, action);
+		ie_void_snapshots(target);
+	}
 	return changed;
 }
 
@@ -347,7 +366,7 @@ disarm_member(Oid relid)
 	int			i;
 
 	for (i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
-		if (OidIsValid(ie_guarded_by(rel->trigdesc->triggers[i].tgoid)))
+		if (rel->trigdesc->triggers[i].tgfoid == ie_guard_function())
 			guards = lappend_oid(guards, rel->trigdesc->triggers[i].tgoid);
 	relation_close(rel, NoLock);
 	foreach(cell, guards)

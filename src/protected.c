@@ -5,7 +5,7 @@
  * be it enabled or not: a guard that somebody has disabled by surgery on the
  * catalogs does not make the rest of the table free.
  */
-#include "immutable_events.h"
+#include "projected.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
@@ -31,7 +31,6 @@
 
 static bool releasing = false;	/* guards are being taken off, rightly */
 
-static bool has_triggers(Oid relid);
 static char *trigger_name(Oid trigger);
 
 /* The OID of our extension in this database, or InvalidOid. */
@@ -63,17 +62,34 @@ ie_own_script(void)
 Oid
 ie_guard_function(void)
 {
+	return ie_own_function("_guard");
+}
+
+/* The OID of one of our trigger functions, or InvalidOid. */
+Oid
+ie_own_function(const char *name)
+{
 	if (!OidIsValid(ie_extension()))
 		return InvalidOid;
 	return LookupFuncName(list_make2(makeString(IE_SCHEMA),
-									 makeString("_guard")), 0, NULL, true);
+									 makeString(pstrdup(name))), 0, NULL, true);
+}
+
+/* Does a trigger that calls this function guard its table, or keep it fed? */
+bool
+ie_is_guard_function(Oid function)
+{
+	return OidIsValid(function) &&
+		(function == ie_guard_function() ||
+		 function == ie_own_function("_guard_read_model") ||
+		 function == ie_own_function("_project"));
 }
 
 /* Is the table protected? */
 bool
 ie_is_protected(Oid relid)
 {
-	Oid			guard = has_triggers(relid) ? ie_guard_function() : InvalidOid;
+	Oid			guard = ie_has_triggers(relid) ? ie_guard_function() : InvalidOid;
 	Relation	catalog;
 	ScanKeyData key;
 	SysScanDesc scan;
@@ -95,8 +111,8 @@ ie_is_protected(Oid relid)
 }
 
 /* Is this a relation that has, or had, triggers? */
-static bool
-has_triggers(Oid relid)
+bool
+ie_has_triggers(Oid relid)
 {
 	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
 	bool		result;
@@ -108,12 +124,14 @@ has_triggers(Oid relid)
 	return result;
 }
 
-/* The table that a trigger guards; InvalidOid when it is no guard. */
+/*
+ * The table that a trigger guards, or a log whose events it projects;
+ * InvalidOid when it is another trigger.
+ */
 Oid
 ie_guarded_by(Oid trigger)
 {
 	Relation	catalog = table_open(TriggerRelationId, AccessShareLock);
-	Oid			guard = ie_guard_function();
 	Oid			relid = InvalidOid;
 	ScanKeyData key;
 	SysScanDesc scan;
@@ -123,8 +141,10 @@ ie_guarded_by(Oid trigger)
 				F_OIDEQ, ObjectIdGetDatum(trigger));
 	scan = systable_beginscan(catalog, TriggerOidIndexId, true, NULL, 1, &key);
 	tuple = systable_getnext(scan);
-	if (HeapTupleIsValid(tuple) && OidIsValid(guard) &&
-		((Form_pg_trigger) GETSTRUCT(tuple))->tgfoid == guard)
+	if (HeapTupleIsValid(tuple) &&
+		ie_is_guard_function(((Form_pg_trigger) GETSTRUCT(tuple))->tgfoid) &&
+		(((Form_pg_trigger) GETSTRUCT(tuple))->tgfoid != ie_own_function("_project") ||
+		 ie_is_log_oid(((Form_pg_trigger) GETSTRUCT(tuple))->tgrelid)))
 		relid = ((Form_pg_trigger) GETSTRUCT(tuple))->tgrelid;
 	systable_endscan(scan);
 	table_close(catalog, AccessShareLock);
@@ -137,7 +157,10 @@ ie_is_guard_name(const char *name)
 {
 	return OidIsValid(ie_extension()) &&
 		(strcmp(name, IE_GUARD_ROW) == 0 ||
-		 strcmp(name, IE_GUARD_STATEMENT) == 0);
+		 strcmp(name, IE_GUARD_STATEMENT) == 0 ||
+		 strcmp(name, IE_READ_MODEL_STATEMENT) == 0 ||
+		 strcmp(name, IE_READ_MODEL_ROW) == 0 ||
+		 strcmp(name, IE_PROJECTOR) == 0);
 }
 
 /*
@@ -159,7 +182,7 @@ ie_check_made_trigger(Oid trigger, bool replaced)
 			ie_refuse_guard_name(name);
 		return;
 	}
-	if (!replaced)
+	if (!replaced || !ie_is_protected(relid))
 		return;					/* a dump makes one guard after the other */
 	rel = relation_open(relid, AccessShareLock);
 	problem = ie_guard_problem(rel);
@@ -196,7 +219,7 @@ ie_refuse_guard_name(const char *name)
 	ereport(ERROR,
 			(errcode(ERRCODE_RESERVED_NAME),
 			 errmsg("trigger name \"%s\" is reserved", name),
-			 errdetail("The guards of immutable tables have it.")));
+			 errdetail("Triggers of immutable tables and read models have it.")));
 }
 
 /* Has the table a guard of this name? */
@@ -277,6 +300,8 @@ ie_is_releasing(void)
 void
 ie_refuse(Oid relid, const char *verb, const char *reason)
 {
+	if (!ie_is_protected(relid) && ie_is_read_model(relid))
+		ie_refuse_read_model(relid, verb, reason);
 	ereport(ERROR,
 			(errcode(ERRCODE_RESTRICT_VIOLATION),
 			 errmsg("cannot %s immutable table \"%s\"",

@@ -31,7 +31,6 @@ struct IeStreamScan
 	Tuplestorestate *rows;		/* ... or the answer of a query */
 };
 
-static void check_readable(const IeTarget *target);
 static void scan_index(IeStreamScan *scan, const IeTarget *target,
 					   const text *stream, int64 from_version,
 					   int64 to_version);
@@ -125,7 +124,7 @@ ie_scan_stream(const IeTarget *target, const text *stream,
 {
 	IeStreamScan *scan = palloc0(sizeof(IeStreamScan));
 
-	check_readable(target);
+	ie_check_access(target->log, ACL_SELECT);
 	scan->direction = backward ? BackwardScanDirection : ForwardScanDirection;
 	if (ie_row_security(target->log))
 		run_query(scan, target, stream, from_version, to_version);
@@ -134,28 +133,13 @@ ie_scan_stream(const IeTarget *target, const text *stream,
 	return scan;
 }
 
-/* SELECT on every column of the log, and an index to read it by. */
-static void
-check_readable(const IeTarget *target)
-{
-	ie_check_access(target->log, ACL_SELECT);
-	if (!OidIsValid(target->facts->version_index))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("log \"%s\" cannot be read by stream",
-						RelationGetRelationName(target->log)),
-				 errdetail("In \"%s\", %s.",
-						   RelationGetRelationName(target->rel),
-						   target->facts->problem),
-				 errtable(target->log)));
-}
-
 /* Scan the (stream, version) index with the caller's snapshot. */
 static void
 scan_index(IeStreamScan *scan, const IeTarget *target, const text *stream,
 		   int64 from_version, int64 to_version)
 {
 	ScanKeyData keys[3];
+	Oid			index = ie_version_index(target->log, target->rel);
 
 	ScanKeyEntryInitialize(&keys[0], 0, 1, BTEqualStrategyNumber, InvalidOid,
 						   C_COLLATION_OID, F_TEXTEQ, PointerGetDatum(stream));
@@ -163,7 +147,7 @@ scan_index(IeStreamScan *scan, const IeTarget *target, const text *stream,
 				Int64GetDatum(from_version));
 	ScanKeyInit(&keys[2], 2, BTLessEqualStrategyNumber, F_INT8LE,
 				Int64GetDatum(to_version));
-	scan->index = index_open(target->facts->version_index, AccessShareLock);
+	scan->index = index_open(index, AccessShareLock);
 	scan->scan = ie_index_beginscan(target->rel, scan->index,
 									GetActiveSnapshot(), lengthof(keys));
 	index_rescan(scan->scan, keys, lengthof(keys), NULL, 0);

@@ -2,7 +2,8 @@
  * recorded.c: positions that were recorded as safe to have read up to.
  *
  * immutable.safe_positions holds one for each log, written by
- * persist_safe_position; immutable.consumer_shards holds those of consumers.
+ * persist_safe_position; immutable.consumer_shards holds those of consumers,
+ * immutable.projection_positions those of projections.
  * Whoever sees such a record sees every event up to it as well: all of them
  * were decided before it was written.
  */
@@ -39,6 +40,8 @@ ie_recorded_position(Oid log, Snapshot snapshot)
 	int64		position = ie_persisted_position(log, snapshot);
 
 	position = Max(position, highest("consumer_shards", "consumer_shards_log_idx",
+									 "position", log, snapshot));
+	position = Max(position, highest("projection_positions", "projection_positions_log_idx",
 									 "position", log, snapshot));
 	/* a batch that was handed out under a lease */
 	return Max(position, highest("consumer_shards", "consumer_shards_log_idx",

@@ -1,15 +1,11 @@
 /*
  * reduce.c: run a compiled reducer over the items of one state.
  *
- * The state lives in one chunk that is overwritten in place; everything else
- * that an item needs is gone when the next one comes.
+ * What an item needs beside the state is gone when the next one comes.
  */
 #include "reducer.h"
 
-#include "access/detoast.h"
 #include "funcapi.h"
-#include "utils/datum.h"
-#include "utils/expandeddatum.h"
 #include "utils/memutils.h"
 #include "utils/regproc.h"
 #include "utils/typcache.h"
@@ -24,71 +20,10 @@ static void check_order(const IeReducer *reducer, IeState *state,
 static void fill_row(RowParam *row, HeapTupleHeader header);
 static HeapTuple point_at(RowParam *row, HeapTupleHeader header);
 static HeapTuple convert_item(IeReducer *reducer, HeapTupleHeader header);
-static void call_directly(IeReducer *reducer, IeState *state,
-						  const NullableDatum *items);
+static void call_bare(IeReducer *reducer, IeState *state,
+					  const NullableDatum *items);
+static Datum call(IeReducer *reducer, bool *isnull);
 static void step(IeReducer *reducer, IeState *state);
-static void keep(IeReducer *reducer, IeState *state, Datum value,
-				 bool isnull);
-static void keep_expanded(IeReducer *reducer, IeState *state, Datum value);
-static void flatten(IeReducer *reducer);
-static void store(IeReducer *reducer, IeState *state, Datum value);
-static char *reserve(IeState *state, Size size, char **old);
-
-/* Begin with a copy of the initial state. */
-void
-ie_state_init(IeReducer *reducer, IeState *state, Datum initial,
-			  bool isnull, MemoryContext context)
-{
-	memset(state, 0, sizeof(*state));
-	state->context = context;
-	state->started = !isnull;
-	if (reducer->change != NULL)
-	{
-		state->document = ie_document_read(isnull ? NULL : DatumGetJsonbP(initial),
-										   context);
-		state->isnull = isnull;
-		return;
-	}
-	keep(reducer, state, initial, isnull);
-}
-
-/* A copy of the state, in the current context. */
-Datum
-ie_state_copy(const IeReducer *reducer, const IeState *state)
-{
-	if (state->isnull)
-		return (Datum) 0;
-	if (state->document != NULL)
-		return JsonbPGetDatum(ie_document_write(state->document));
-	if (state->columns != NULL)
-		return ie_row_copy(reducer, state);
-	return datumCopy(state->value, reducer->state_byval, reducer->state_len);
-}
-
-/* Give back what a state holds; its context may go on without it. */
-void
-ie_state_free(IeReducer *reducer, IeState *state)
-{
-	ie_state_gone(reducer, state);
-	if (state->document != NULL)
-		ie_document_free(state->document);
-	if (state->columns != NULL)
-		ie_row_free(reducer, state);
-	if (state->chunk != NULL)
-		pfree(state->chunk);
-}
-
-/* A state is about to vanish with its context, or did in an error: forget it. */
-void
-ie_state_gone(IeReducer *reducer, const IeState *state)
-{
-	if (reducer->expanded_state == NULL ||
-		(state != NULL && reducer->expanded_state != state))
-		return;
-	reducer->expanded_state = NULL;
-	MemoryContextDeleteChildren(reducer->expanded[0]);
-	MemoryContextDeleteChildren(reducer->expanded[1]);
-}
 
 /* Fold items into a state. */
 void
@@ -101,9 +36,9 @@ ie_reduce(IeReducer *reducer, IeState *state, const NullableDatum *items)
 		items = ie_next_items(reducer->upcast, items);
 	if (reducer->strict && must_skip(reducer, state, items))
 		return;
-	if (reducer->direct != NULL)
+	if (reducer->bare)
 	{
-		call_directly(reducer, state, items);
+		call_bare(reducer, state, items);
 		return;
 	}
 	ResetExprContext(reducer->econtext);
@@ -191,7 +126,7 @@ must_skip(IeReducer *reducer, IeState *state, const NullableDatum *items)
 							format_procedure(reducer->function)),
 					 errhint("Give an initial state, or declare the function CALLED ON NULL INPUT.")));
 		state->started = true;
-		keep(reducer, state, items[0].value, false);
+		ie_state_keep(reducer, state, items[0].value, false);
 		return true;
 	}
 	return state->isnull;
@@ -199,7 +134,7 @@ must_skip(IeReducer *reducer, IeState *state, const NullableDatum *items)
 
 /* Call one of PostgreSQL's own functions over values that are no pointers. */
 static void
-call_directly(IeReducer *reducer, IeState *state, const NullableDatum *items)
+call_bare(IeReducer *reducer, IeState *state, const NullableDatum *items)
 {
 	FunctionCallInfo fcinfo = reducer->direct;
 	int			i;
@@ -211,6 +146,25 @@ call_directly(IeReducer *reducer, IeState *state, const NullableDatum *items)
 	fcinfo->isnull = false;
 	state->value = FunctionCallInvoke(fcinfo);
 	state->isnull = fcinfo->isnull;
+}
+
+/* Call the function with the parameters of the expression. */
+static Datum
+call(IeReducer *reducer, bool *isnull)
+{
+	FunctionCallInfo fcinfo = reducer->direct;
+	Datum		value;
+	int			i;
+
+	for (i = 0; i < fcinfo->nargs; i++)
+	{
+		fcinfo->args[i].value = reducer->params->params[i].value;
+		fcinfo->args[i].isnull = reducer->params->params[i].isnull;
+	}
+	fcinfo->isnull = false;
+	value = FunctionCallInvoke(fcinfo);
+	*isnull = fcinfo->isnull;
+	return value;
 }
 
 /* Compute the next state. */
@@ -227,8 +181,7 @@ step(IeReducer *reducer, IeState *state)
 		ie_row_step(reducer, state);
 		return;
 	}
-	if (reducer->expanded_state != NULL && reducer->expanded_state != state)
-		flatten(reducer);
+	ie_state_begin(reducer, state);
 	param->value = state->value;
 	if (reducer->state.slot != NULL)
 	{
@@ -237,8 +190,9 @@ step(IeReducer *reducer, IeState *state)
 		else
 			fill_row(&reducer->state, DatumGetHeapTupleHeader(state->value));
 	}
-	value = ExecEvalExpr(reducer->expression, reducer->econtext, &isnull);
-	keep(reducer, state, value, isnull);
+	value = reducer->direct != NULL ? call(reducer, &isnull)
+		: ExecEvalExpr(reducer->expression, reducer->econtext, &isnull);
+	ie_state_keep(reducer, state, value, isnull);
 }
 
 /* Hand the first item to the expression, as the row type it declares. */
@@ -336,109 +290,4 @@ convert_item(IeReducer *reducer, HeapTupleHeader header)
 	if (reducer->item_map == NULL)
 		return tuple;
 	return execute_attr_map_tuple(tuple, reducer->item_map);
-}
-
-/* Keep a value as the state. */
-static void
-keep(IeReducer *reducer, IeState *state, Datum value, bool isnull)
-{
-	if (reducer->outcome != NULL)
-	{
-		ie_row_keep(reducer, state, value, isnull);
-		return;
-	}
-	state->isnull = isnull;
-	if (isnull || reducer->state_byval)
-		state->value = value;
-	else if (reducer->last_state == state &&
-			 VARATT_IS_EXTERNAL_EXPANDED_RW(DatumGetPointer(value)))
-	{
-		keep_expanded(reducer, state, value);
-		return;
-	}
-	else
-		store(reducer, state, value);
-	ie_state_gone(reducer, state);
-	if (reducer->in_place)
-		reducer->last_state = state;
-}
-
-/*
- * Keep an expanded object as it is, so that the function can go on with it in
- * place, when it goes on with the same state. One state at a time has that: a memory context for each of 100,000
- * groups would be too much. The object moves to the other of two contexts;
- * what stays behind in the first was not used again.
- */
-static void
-keep_expanded(IeReducer *reducer, IeState *state, Datum value)
-{
-	MemoryContext left = reducer->expanded[0];
-
-	if (reducer->expanded_state != NULL && reducer->expanded_state != state)
-		flatten(reducer);
-	state->value = TransferExpandedObject(value, reducer->expanded[1]);
-	reducer->expanded_state = state;
-	reducer->expanded[0] = reducer->expanded[1];
-	reducer->expanded[1] = left;
-	MemoryContextDeleteChildren(left);
-}
-
-/* Make a flat value of the state that is an expanded object. */
-static void
-flatten(IeReducer *reducer)
-{
-	IeState    *state = reducer->expanded_state;
-
-	store(reducer, state, state->value);
-	ie_state_gone(reducer, state);
-}
-
-/*
- * Keep a value in the state's one chunk, which is overwritten in place and
- * grows by doubling, so that memory stays flat over any number of events.
- */
-static void
-store(IeReducer *reducer, IeState *state, Datum value)
-{
-	char	   *from = DatumGetPointer(value);
-	char	   *old = NULL;
-	char	   *chunk;
-	Size		size;
-
-	if (from == state->chunk)
-		return;					/* the reducer returned the state unchanged */
-	if (reducer->state_len == -1 && VARATT_IS_EXTERNAL_EXPANDED(from))
-	{
-		ExpandedObjectHeader *expanded = DatumGetEOHP(value);
-
-		size = EOH_get_flat_size(expanded);
-		chunk = reserve(state, size, &old);
-		EOH_flatten_into(expanded, chunk, size);
-	}
-	else
-	{
-		if (reducer->state_len == -1 &&
-			(VARATT_IS_EXTERNAL(from) || VARATT_IS_COMPRESSED(from)))
-			from = (char *) detoast_attr((struct varlena *) from);
-		size = datumGetSize(PointerGetDatum(from), false, reducer->state_len);
-		chunk = reserve(state, size, &old);
-		memmove(chunk, from, size);
-	}
-	if (old != NULL)
-		pfree(old);				/* only now: the value may have pointed there */
-	state->value = PointerGetDatum(chunk);
-}
-
-/* Make the chunk large enough; the one it replaces is left to the caller. */
-static char *
-reserve(IeState *state, Size size, char **old)
-{
-	if (size > state->capacity)
-	{
-		*old = state->chunk;
-		state->capacity = state->chunk == NULL
-			? size : Max(size, 2 * state->capacity);
-		state->chunk = MemoryContextAllocHuge(state->context, state->capacity);
-	}
-	return state->chunk;
 }

@@ -9,7 +9,8 @@
  */
 #include "reducer.h"
 
-#include "catalog/pg_language.h"
+#include "catalog/namespace.h"
+#include "catalog/objectaccess.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_type.h"
 #include "miscadmin.h"
@@ -17,6 +18,7 @@
 #include "nodes/nodeFuncs.h"
 #include "optimizer/optimizer.h"
 #include "parser/parse_coerce.h"
+#include "pgstat.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -25,11 +27,13 @@
 
 static void make_params(IeReducer *reducer, const Oid *item_types);
 static void make_runnable(IeReducer *reducer, Expr *call, bool inlined);
+static void make_expandable(IeReducer *reducer);
+static void expanded_gone(void *reducer);
 static bool takes_parameters(const IeReducer *reducer, const FuncExpr *call);
-static FunctionCallInfo direct_call(const IeReducer *reducer,
-									const FuncExpr *call);
+static void make_direct(IeReducer *reducer, const FuncExpr *call);
 static IeDocumentChange document_change(const IeReducer *reducer);
-static void check_row_type(const RowParam *row);
+static void check_row_type(RowParam *row);
+static bool is_laid_out_as(TupleDesc columns, TupleDesc others);
 static Node *read_slots(Node *node, void *context);
 static Node *row_null_test(const NullTest *test, const RowParam *row);
 static Var *column_of(const IeReducer *reducer, const RowParam *row,
@@ -59,7 +63,11 @@ ie_reducer_compile(Oid function, Oid state_type, int nitems,
 	reducer->first_item_starts = nitems == 1 &&
 		IsBinaryCoercible(item_types[0], state_type);
 
+	reducer->collation = collation;
+	reducer->search_path = pstrdup(namespace_search_path);
+	reducer->user = GetUserId();
 	call = ie_reducer_call(reducer, proc, item_types, collation);
+	reducer->call = copyObject(call);
 	ReleaseSysCache(tuple);
 	make_params(reducer, item_types);
 	reducer->upcast = ie_upcast_items(reducer->nitems, item_types);
@@ -102,23 +110,44 @@ make_runnable(IeReducer *reducer, Expr *call, bool inlined)
 	if (reducer->change != NULL)
 		return;
 	if (as_is)
-		reducer->direct = direct_call(reducer, (FuncExpr *) call);
+		make_direct(reducer, (FuncExpr *) call);
 	if (reducer->direct != NULL)
-		return;
-	if (as_is && reducer->state_len == -1)
-	{
-		reducer->in_place = true;
-		reducer->expanded[0] = AllocSetContextCreate(CurrentMemoryContext,
-													 "immutable_events expanded state",
-													 ALLOCSET_SMALL_SIZES);
-		reducer->expanded[1] = AllocSetContextCreate(CurrentMemoryContext,
-													 "immutable_events next expanded state",
-													 ALLOCSET_SMALL_SIZES);
-	}
-	reducer->outcome = ie_row_outcome(reducer, call);
-	if (reducer->outcome == NULL)
+		(void) ie_read_slots(reducer, call);	/* what is used whole: all */
+	else
+		reducer->outcome = ie_row_outcome(reducer, call);
+	if (reducer->direct == NULL && reducer->outcome == NULL)
 		reducer->expression =
 			ExecInitExprWithParams(ie_read_slots(reducer, call), reducer->params);
+}
+
+/*
+ * Let the state stay an expanded object. After an error its memory may go
+ * before that of the groups, which must then not touch it.
+ */
+static void
+make_expandable(IeReducer *reducer)
+{
+	MemoryContext both = AllocSetContextCreate(CurrentMemoryContext,
+											   "immutable_events expanded states",
+											   ALLOCSET_SMALL_SIZES);
+
+	reducer->in_place = true;
+	reducer->expanded[0] = AllocSetContextCreate(both,
+												 "immutable_events expanded state",
+												 ALLOCSET_SMALL_SIZES);
+	reducer->expanded[1] = AllocSetContextCreate(both,
+												 "immutable_events next expanded state",
+												 ALLOCSET_SMALL_SIZES);
+	reducer->gone.func = expanded_gone;
+	reducer->gone.arg = reducer;
+	MemoryContextRegisterResetCallback(both, &reducer->gone);
+}
+
+/* The memory of expanded states is gone. */
+static void
+expanded_gone(void *reducer)
+{
+	((IeReducer *) reducer)->expanded_state = NULL;
 }
 
 /* Are the arguments of a call the parameters and nothing else, in order? */
@@ -141,28 +170,30 @@ takes_parameters(const IeReducer *reducer, const FuncExpr *call)
 }
 
 /*
- * A call of one of PostgreSQL's own functions over values that are no
- * pointers, which needs no expression around it; else NULL.
+ * Call a function that could not be inlined without an expression around it,
+ * unless its calls are to be counted. One of PostgreSQL's own over values that
+ * are no pointers needs no memory either. Others may change an expanded state
+ * in place.
  */
-static FunctionCallInfo
-direct_call(const IeReducer *reducer, const FuncExpr *call)
+static void
+make_direct(IeReducer *reducer, const FuncExpr *call)
 {
-	FunctionCallInfo fcinfo;
-	FmgrInfo   *flinfo;
+	FmgrInfo   *flinfo = palloc0(sizeof(FmgrInfo));
 	ListCell   *cell;
 
-	if (call->funcid >= FirstGenbkiObjectId || !reducer->state_byval)
-		return NULL;
-	foreach(cell, call->args)
-		if (!get_typbyval(exprType(lfirst(cell))))
-			return NULL;
-	flinfo = palloc0(sizeof(FmgrInfo));
 	fmgr_info(call->funcid, flinfo);
+	if (flinfo->fn_stats < pgstat_track_functions)
+		return;
+	InvokeFunctionExecuteHook(call->funcid);
 	fmgr_info_set_expr((Node *) call, flinfo);
-	fcinfo = palloc0(SizeForFunctionCallInfo(reducer->nitems + 1));
-	InitFunctionCallInfoData(*fcinfo, flinfo, reducer->nitems + 1,
+	reducer->direct = palloc0(SizeForFunctionCallInfo(reducer->nitems + 1));
+	InitFunctionCallInfoData(*reducer->direct, flinfo, reducer->nitems + 1,
 							 call->inputcollid, NULL, NULL);
-	return fcinfo;
+	reducer->bare = call->funcid < FirstGenbkiObjectId && reducer->state_byval;
+	foreach(cell, call->args)
+		reducer->bare &= get_typbyval(exprType(lfirst(cell)));
+	if (reducer->state_len == -1)
+		make_expandable(reducer);
 }
 
 /*
@@ -205,6 +236,25 @@ ie_reducer_is_current(const IeReducer *reducer)
 	return reducer->generation == ie_catalog_changes();
 }
 
+/* Would the names in it be looked up in the same places now? */
+bool
+ie_reducer_same_names(const IeReducer *reducer)
+{
+	return reducer->user == GetUserId() &&
+		strcmp(reducer->search_path, namespace_search_path) == 0;
+}
+
+/*
+ * What its result depends on, with functions that prepare its events. Raises
+ * an error where it cannot have snapshots.
+ */
+IeFingerprint
+ie_reducer_fingerprint(const IeReducer *reducer, List *upcasters)
+{
+	return ie_fingerprint(reducer->function, (Node *) copyObject(reducer->call),
+						  reducer->state_type, upcasters);
+}
+
 /*
  * Within a query a reducer stays what it was; only a row type that changed
  * under it would have its values misread.
@@ -217,16 +267,45 @@ ie_reducer_check_types(IeReducer *reducer)
 	reducer->generation = ie_catalog_changes();
 }
 
-/* Refuse a row type that is not as it was compiled. */
+/*
+ * Refuse a row type that is not as it was compiled. It may have been read anew
+ * from the catalogs for another reason, such as ANALYZE of its table.
+ */
 static void
-check_row_type(const RowParam *row)
+check_row_type(RowParam *row)
 {
-	if (row->columns != NULL &&
-		row->identifier != assign_record_type_identifier(row->columns->tdtypeid, -1))
+	uint64		identifier;
+	TupleDesc	now;
+	bool		changed;
+
+	if (row->columns == NULL)
+		return;
+	identifier = assign_record_type_identifier(row->columns->tdtypeid, -1);
+	if (row->identifier == identifier)
+		return;
+	now = lookup_rowtype_tupdesc(row->columns->tdtypeid, -1);
+	changed = !is_laid_out_as(now, row->columns);
+	ReleaseTupleDesc(now);
+	if (changed)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("type %s was changed during the query",
 						format_type_be(row->columns->tdtypeid))));
+	row->identifier = identifier;
+}
+
+/* Have two row types columns of the same types, in the same places? */
+static bool
+is_laid_out_as(TupleDesc columns, TupleDesc others)
+{
+	int			i;
+
+	if (columns->natts != others->natts)
+		return false;
+	for (i = 0; i < columns->natts; i++)
+		if (TupleDescAttr(columns, i)->atttypid != TupleDescAttr(others, i)->atttypid)
+			return false;
+	return true;
 }
 
 /* Read fields of row parameters from slots; note what is used whole. */
@@ -254,9 +333,9 @@ read_slots(Node *node, void *context)
 			return (Node *) column_of(reducer, row, (FieldSelect *) node);
 		}
 	}
-	if (IsA(node, NullTest) && row_of_param(reducer, (Node *) ((NullTest *) node)->arg) == &reducer->state &&
-		reducer->state.slot != NULL &&
-		TTS_IS_VIRTUAL(reducer->state.slot))
+	if (IsA(node, NullTest) && reducer->state.slot != NULL &&
+		TTS_IS_VIRTUAL(reducer->state.slot) &&
+		row_of_param(reducer, (Node *) ((NullTest *) node)->arg) == &reducer->state)
 		return ((NullTest *) node)->argisrow
 			? row_null_test((NullTest *) node, &reducer->state)
 			: (Node *) copyObject(node);
@@ -276,7 +355,7 @@ column_of(const IeReducer *reducer, const RowParam *row,
 				   field->resultcollid, 0);
 }
 
-/* row IS [NOT] NULL: so are all its columns. */
+/* row IS [NOT] NULL: so are all its columns, and a row without any is both. */
 static Node *
 row_null_test(const NullTest *test, const RowParam *row)
 {
@@ -298,8 +377,14 @@ row_null_test(const NullTest *test, const RowParam *row)
 		part->location = -1;
 		columns = lappend(columns, part);
 	}
-	return columns == NIL ? makeBoolConst(true, false)
-		: (Node *) make_ands_explicit(columns);
+	if (columns == NIL && test->nulltesttype == IS_NOT_NULL)
+	{
+		NullTest   *whole = (NullTest *) copyObject(test);
+
+		whole->argisrow = false;
+		return (Node *) whole;
+	}
+	return (Node *) make_ands_explicit(columns);
 }
 
 /* The state or the first item, or NULL for what has no slot. */

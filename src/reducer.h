@@ -4,6 +4,7 @@
 #ifndef IMMUTABLE_EVENTS_REDUCER_H
 #define IMMUTABLE_EVENTS_REDUCER_H
 
+#include "snapshot.h"
 #include "upcast.h"
 
 #include "access/htup_details.h"
@@ -40,10 +41,11 @@ struct IeReducer
 	bool		first_item_starts;	/* strict, and item and state are alike */
 	int			nitems;
 	ExprState  *expression;		/* the call, or what it was inlined to */
-	FunctionCallInfo direct;	/* an internal function, called without it */
+	FunctionCallInfo direct;	/* instead: the function, called without it */
+	bool		bare;			/* it needs nothing but its arguments */
 	bool		in_place;		/* it may change an expanded state in place */
-	IeOutcome  *outcome;		/* instead of both: the state as columns */
-	IeDocumentChange change;	/* instead of all: the state as a document */
+	IeOutcome  *outcome;		/* instead: the state as columns */
+	IeDocumentChange change;	/* instead: the state as a document */
 	ExprContext *econtext;
 	ParamListInfo params;
 	RowParam	state;
@@ -57,6 +59,11 @@ struct IeReducer
 	IeState    *last_state;		/* the one that was computed before this */
 	IeState    *expanded_state; /* the one state that is an expanded object */
 	MemoryContext expanded[2];	/* where it lives, and where the next will */
+	MemoryContextCallback gone; /* called when these are */
+	Expr	   *call;			/* as it was before it was planned */
+	Oid			collation;		/* of the call */
+	char	   *search_path;	/* that names were looked up in */
+	Oid			user;			/* who looked them up */
 };
 
 /* reducer_call.c: the call of a reducer, as the parser would build it */
@@ -65,6 +72,12 @@ extern Form_pg_proc ie_reducer_check(Oid function, HeapTuple *tuple);
 extern const char *ie_reducer_problem(Form_pg_proc proc, const char **hint);
 extern Expr *ie_reducer_call(IeReducer *reducer, Form_pg_proc proc,
 							 const Oid *item_types, Oid collation);
+
+/* state.c: where a state is kept between two events */
+
+extern void ie_state_keep(IeReducer *reducer, IeState *state, Datum value,
+						  bool isnull);
+extern void ie_state_begin(IeReducer *reducer, const IeState *state);
 
 /* row_state.c: a row-typed state, kept as columns */
 

@@ -10,6 +10,7 @@
 #include "immutable_events.h"
 
 #include "access/htup_details.h"
+#include "access/xact.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_proc.h"
 #include "commands/trigger.h"
@@ -18,11 +19,15 @@
 #include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 static uint64 queries = 0;
 static IeRegistryWatch *watches = NULL;
 
+static uint64 run(const char *query, int nargs, Oid *types, Datum *values,
+				  const char *nulls, IeRegistryReceiver receiver, void *state,
+				  bool read_only);
 static void registry_changed(Datum arg, Oid relid);
 
 PG_FUNCTION_INFO_V1(ie_registry_changed);
@@ -58,6 +63,33 @@ uint64
 ie_registry_query(const char *query, int nargs, Oid *types, Datum *values,
 				  const char *nulls, IeRegistryReceiver receiver, void *state)
 {
+	return run(query, nargs, types, values, nulls, receiver, state, false);
+}
+
+/*
+ * The same for a query that only reads, and must not miss what has been
+ * committed since a REPEATABLE READ transaction has taken its snapshot: rules
+ * hold for everybody from the moment on that they are changed.
+ */
+uint64
+ie_registry_look(const char *query, int nargs, Oid *types, Datum *values,
+				 IeRegistryReceiver receiver, void *state)
+{
+	uint64		rows;
+
+	CommandCounterIncrement();
+	PushActiveSnapshot(GetLatestSnapshot());
+	rows = run(query, nargs, types, values, NULL, receiver, state, true);
+	PopActiveSnapshot();
+	return rows;
+}
+
+/* Run a query as the extension's owner. */
+static uint64
+run(const char *query, int nargs, Oid *types, Datum *values,
+	const char *nulls, IeRegistryReceiver receiver, void *state,
+	bool read_only)
+{
 	Oid			user;
 	int			security;
 	int			settings;
@@ -73,7 +105,7 @@ ie_registry_query(const char *query, int nargs, Oid *types, Datum *values,
 	(void) set_config_option("search_path", "pg_catalog, pg_temp",
 							 PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SAVE,
 							 true, 0, false);
-	result = SPI_execute_with_args(query, nargs, types, values, nulls, false, 0);
+	result = SPI_execute_with_args(query, nargs, types, values, nulls, read_only, 0);
 	AtEOXact_GUC(false, settings);
 	SetUserIdAndSecContext(user, security);
 	if (result < 0)
@@ -120,7 +152,7 @@ registry_changed(Datum arg pg_attribute_unused(), Oid relid)
 			watch->current = false;
 }
 
-/* Trigger on a registry: tell every backend that it has changed. */
+/* Trigger on a registry: tell backends, and the worker, that it has changed. */
 Datum
 ie_registry_changed(PG_FUNCTION_ARGS)
 {
@@ -129,5 +161,6 @@ ie_registry_changed(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("immutable._registry_changed() must be called as a trigger")));
 	CacheInvalidateRelcache(((TriggerData *) fcinfo->context)->tg_relation);
+	ie_start_at_commit();		/* a worker, for what may be a projection */
 	return PointerGetDatum(NULL);
 }

@@ -37,7 +37,9 @@ struct IeOutcome
 };
 
 static IeOutcome *split(IeReducer *reducer, Expr *expression);
-static void split_row(IeOutcome *outcome, const RowExpr *row);
+static bool fits(const RowExpr *row, TupleDesc columns);
+static void split_row(IeOutcome *outcome, const RowExpr *row,
+					  TupleDesc columns);
 static void split_case(IeReducer *reducer, IeOutcome *outcome,
 					   CaseExpr *expression);
 static bool uses_whole_state(IeOutcome *outcome);
@@ -86,25 +88,57 @@ split(IeReducer *reducer, Expr *expression)
 	else if (IsA(expression, Const) && ((Const *) expression)->constisnull)
 		outcome->kind = NOTHING;
 	else if (IsA(expression, RowExpr) &&
-			 ((RowExpr *) expression)->row_typeid == reducer->state_type)
-		split_row(outcome, (RowExpr *) expression);
+			 ((RowExpr *) expression)->row_typeid == reducer->state_type &&
+			 fits((RowExpr *) expression, reducer->state.columns))
+		split_row(outcome, (RowExpr *) expression, reducer->state.columns);
 	else if (IsA(expression, CaseExpr))
 		split_case(reducer, outcome, copyObject((CaseExpr *) expression));
 	return outcome;
 }
 
-/* The columns of ROW(...); those that it leaves out are dropped ones. */
-static void
-split_row(IeOutcome *outcome, const RowExpr *row)
+/*
+ * Are the columns of ROW(...) those of the type? A body that was analysed long
+ * ago may be of before the type changed: let PostgreSQL refuse that one.
+ */
+static bool
+fits(const RowExpr *row, TupleDesc columns)
 {
 	ListCell   *cell;
 
-	outcome->kind = COLUMNS;
 	foreach(cell, row->args)
+	{
+		Form_pg_attribute column = TupleDescAttr(columns,
+												 foreach_current_index(cell));
+
+		if (!column->attisdropped &&
+			exprType(lfirst(cell)) != column->atttypid)
+			return false;
+	}
+	return true;
+}
+
+/* The columns of ROW(...); NULL what was dropped or added since. */
+static void
+split_row(IeOutcome *outcome, const RowExpr *row, TupleDesc columns)
+{
+	int			i;
+
+	outcome->kind = COLUMNS;
+	for (i = 0; i < columns->natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(columns, i);
+		Expr	   *value;
+
+		if (column->attisdropped)
+			value = (Expr *) makeNullConst(INT4OID, -1, InvalidOid);
+		else if (i < list_length(row->args))
+			value = list_nth(row->args, i);
+		else
+			value = (Expr *) makeNullConst(column->atttypid, column->atttypmod,
+										   column->attcollation);
 		outcome->columns = lappend(outcome->columns,
-								   makeTargetEntry(lfirst(cell),
-												   foreach_current_index(cell) + 1,
-												   NULL, false));
+								   makeTargetEntry(value, i + 1, NULL, false));
+	}
 }
 
 /* CASE: its results become the numbers of branches. */
@@ -315,7 +349,8 @@ set_columns(const IeReducer *reducer, IeState *state, const Datum *values,
 	{
 		Form_pg_attribute column = TupleDescAttr(columns, i);
 
-		state->nulls[i] = nulls[i];
+		/* an old row still has what has been dropped */
+		state->nulls[i] = nulls[i] || column->attisdropped;
 		state->columns[i] = is_reference(column) && !nulls[i]
 			? keep_column(state, i, column->attlen, moved[i]) : moved[i];
 	}

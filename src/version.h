@@ -77,7 +77,7 @@ extern Oid	ie_versioned_root(Oid relid);
 extern IeVersionFacts *ie_version_facts(Relation rel);
 extern Relation ie_open_versions(Relation rel, IeVersionFacts **facts);
 extern void ie_check_recordable(Relation rel);
-extern Oid	ie_version_index(Relation versions);
+extern Oid	ie_versions_pkey(Relation versions);
 extern Oid	ie_key_index(Relation rel);
 
 /* versioning.c */

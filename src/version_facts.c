@@ -212,7 +212,7 @@ find_key(IeVersionFacts *facts, Relation rel, Relation versions)
 	bool		found = false;
 	int			i;
 
-	facts->index = ie_version_index(versions);
+	facts->index = ie_versions_pkey(versions);
 	if (!OidIsValid(facts->index))
 	{
 		facts->problem = psprintf("Table \"%s\" has no primary key that ends with row_start, row_version.",
@@ -277,7 +277,7 @@ is_unique_on(Relation index, int nkeys, const AttrNumber *key)
 
 /* The primary key (key, row_start, row_version) of a version table, or InvalidOid. */
 Oid
-ie_version_index(Relation versions)
+ie_versions_pkey(Relation versions)
 {
 	Oid			relid = ie_key_index(versions);
 	Relation	index;

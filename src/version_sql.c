@@ -131,7 +131,7 @@ names(Relation rel, const char *alias, int first)
 static char *
 key_is_same(Relation versions, const char *a, const char *b)
 {
-	Relation	index = index_open(ie_version_index(versions), AccessShareLock);
+	Relation	index = index_open(ie_versions_pkey(versions), AccessShareLock);
 	StringInfoData text;
 	int			i;
 
@@ -194,7 +194,7 @@ operator_name(Oid operator)
 static bool
 keys_are_exact(Relation versions)
 {
-	Relation	index = index_open(ie_version_index(versions), AccessShareLock);
+	Relation	index = index_open(ie_versions_pkey(versions), AccessShareLock);
 	bool		exact = _bt_allequalimage(index, false);
 
 	index_close(index, AccessShareLock);
@@ -205,7 +205,7 @@ keys_are_exact(Relation versions)
 static bool
 is_key(Relation versions, const char *name)
 {
-	Relation	index = index_open(ie_version_index(versions), AccessShareLock);
+	Relation	index = index_open(ie_versions_pkey(versions), AccessShareLock);
 	AttrNumber	attnum = get_attnum(RelationGetRelid(versions), name);
 	bool		found = false;
 	int			i;

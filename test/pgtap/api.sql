@@ -26,15 +26,22 @@ SELECT results_eq(
 	('append_batch', 'log regclass, stream text, events immutable.new_event[], expected_version bigint DEFAULT NULL::bigint', 'immutable.appended'),
 	('append_json', 'log regclass, stream text, events jsonb, expected_version bigint DEFAULT NULL::bigint', 'immutable.appended'),
 	('backfill_versions', 'IN target regclass, IN batch integer DEFAULT 10000', NULL),
+	('catch_up', 'IN target regclass', NULL),
 	('check_log', 'log regclass', 'TABLE(stream text, at_position bigint, problem text)'),
 	('create_consumer', 'consumer text, log regclass, types text[] DEFAULT NULL::text[], stream_prefix text DEFAULT NULL::text, '
 		|| 'after_position bigint DEFAULT NULL::bigint, shards integer DEFAULT 1, max_deliveries integer DEFAULT 5', 'void'),
 	('create_log', 'name text, partitions integer DEFAULT 0, unique_ids boolean DEFAULT true', 'regclass'),
+	('create_projection', 'target regclass, log regclass, reducer regproc, key text[] DEFAULT ''{stream}''::text[], types text[] DEFAULT NULL::text[], '
+		|| 'stream_prefix text DEFAULT NULL::text, mode text DEFAULT ''inline''::text, commutative boolean DEFAULT false', 'void'),
+	('disable_snapshots', 'log regclass, reducer regproc', 'void'),
 	('drop_consumer', 'consumer text', 'void'),
 	('drop_log', 'log regclass, force boolean DEFAULT false', 'void'),
-	('enable_commands', 'log regclass', 'regclass'),
+	('drop_projection', 'target regclass', 'void'),
 	('drop_upcaster', 'log regclass, type text, schema_version integer', 'void'),
 	('drop_versioning', 'target regclass', 'void'),
+	('enable_commands', 'log regclass', 'regclass'),
+	('enable_snapshots', 'log regclass, reducer regproc, every integer DEFAULT 100, reducer_version integer DEFAULT 1', 'void'),
+	('explain_reducer', 'reducer regproc', 'TABLE(inlined boolean, problem text)'),
 	('fold', 'initial anyelement, reducer regproc, VARIADIC items "any"', 'anyelement'),
 	('guard_report', 'target regclass DEFAULT NULL::regclass', 'TABLE(relation regclass, hole text, state text, detail text)'),
 	('handle', 'log regclass, stream text, command jsonb, initial anyelement, decide regproc, evolve regproc, '
@@ -53,20 +60,30 @@ SELECT results_eq(
 		|| 'stream_prefix text DEFAULT NULL::text, upto_position bigint DEFAULT NULL::bigint', 'SETOF immutable.event'),
 	('read_stream', 'log regclass, stream text, from_version bigint DEFAULT NULL::bigint, max_events bigint DEFAULT NULL::bigint, '
 		|| 'backward boolean DEFAULT false', 'SETOF immutable.event'),
+	('rebuild', 'IN target regclass, IN reducer regproc DEFAULT NULL::regproc, IN swap boolean DEFAULT false', NULL),
+	('refresh', 'target regclass, max_events bigint DEFAULT NULL::bigint', 'bigint'),
 	('renew', 'consumer text, lease interval', 'void'),
 	('replay', 'log regclass, stream text, initial anyelement, reducer regproc, upto_version bigint DEFAULT NULL::bigint, '
 		|| 'as_of timestamp with time zone DEFAULT NULL::timestamp with time zone', 'anyelement'),
+	('replay_all', 'log regclass, initial anyelement, reducer regproc, types text[] DEFAULT NULL::text[], stream_prefix text DEFAULT NULL::text, '
+		|| 'upto_position bigint DEFAULT NULL::bigint, as_of timestamp with time zone DEFAULT NULL::timestamp with time zone', 'TABLE(stream text, version bigint, state anyelement)'),
 	('revert_row', 'target regclass, key jsonb, to_version bigint', 'void'),
 	('row_diff', 'target regclass, key jsonb, from_version bigint, to_version bigint', 'jsonb'),
 	('safe_position', 'log regclass', 'bigint'),
 	('seal_ownership', 'target regclass, owner name DEFAULT ''immutable_owner''::name', 'void'),
 	('seek', 'consumer text, after_position bigint', 'void'),
+	('set_projection_mode', 'target regclass, mode text', 'void'),
+	('skip_event', 'target regclass, at_position bigint, reason text', 'void'),
+	('start_worker', '', 'integer'),
+	('stop_worker', '', 'void'),
 	('stream_version', 'log regclass, stream text', 'bigint'),
 	('sync_position', 'log regclass', 'bigint'),
 	('unpark', 'consumer text, stream text', 'void'),
 	('unprotect', 'target regclass, force boolean DEFAULT false', 'void'),
 	('upcast', 'log regclass, event immutable.event', 'immutable.event'),
-	('verify_versions', 'target regclass', 'TABLE(key jsonb, problem text)')$$,
+	('verify_projection', 'target regclass', 'TABLE(key jsonb, problem text)'),
+	('verify_versions', 'target regclass', 'TABLE(key jsonb, problem text)'),
+	('wait_for', 'target regclass, upto_position bigint, timeout interval DEFAULT ''00:00:05''::interval', 'boolean')$$,
 	'the public functions and their signatures');
 SELECT results_eq(
 	$$SELECT name, kind, volatility, strict, parallel, language FROM api WHERE name NOT LIKE '\_%' ORDER BY name COLLATE "C"$$,
@@ -78,14 +95,20 @@ SELECT results_eq(
 	('append_batch', 'f', 'v', false, 'u', 'c'),
 	('append_json', 'f', 'v', false, 'u', 'c'),
 	('backfill_versions', 'p', 'v', false, 'u', 'plpgsql'),
+	('catch_up', 'p', 'v', false, 'u', 'plpgsql'),
 	('check_log', 'f', 'v', false, 'u', 'plpgsql'),
 	('create_consumer', 'f', 'v', false, 'u', 'c'),
 	('create_log', 'f', 'v', false, 'u', 'sql'),
+	('create_projection', 'f', 'v', false, 'u', 'c'),
+	('disable_snapshots', 'f', 'v', false, 'u', 'c'),
 	('drop_consumer', 'f', 'v', false, 'u', 'c'),
 	('drop_log', 'f', 'v', false, 'u', 'c'),
-	('enable_commands', 'f', 'v', false, 'u', 'c'),
+	('drop_projection', 'f', 'v', false, 'u', 'c'),
 	('drop_upcaster', 'f', 'v', false, 'u', 'c'),
 	('drop_versioning', 'f', 'v', false, 'u', 'c'),
+	('enable_commands', 'f', 'v', false, 'u', 'c'),
+	('enable_snapshots', 'f', 'v', false, 'u', 'c'),
+	('explain_reducer', 'f', 's', false, 's', 'c'),
 	('fold', 'a', 'i', false, 'u', 'internal'),
 	('guard_report', 'f', 's', false, 'r', 'sql'),
 	('handle', 'f', 'v', false, 'u', 'c'),
@@ -99,19 +122,26 @@ SELECT results_eq(
 	('protect', 'f', 'v', false, 'u', 'c'),
 	('read_log', 'f', 'v', false, 'u', 'c'),
 	('read_stream', 'f', 's', false, 'r', 'c'),
+	('rebuild', 'p', 'v', false, 'u', 'c'),
+	('refresh', 'f', 'v', false, 'u', 'c'),
 	('renew', 'f', 'v', false, 'u', 'c'),
 	('replay', 'f', 's', false, 'r', 'c'),
+	('replay_all', 'f', 's', false, 'r', 'c'),
 	('revert_row', 'f', 'v', false, 'u', 'plpgsql'),
 	('row_diff', 'f', 's', false, 's', 'sql'),
 	('safe_position', 'f', 's', false, 'u', 'c'),
 	('seal_ownership', 'f', 'v', false, 'u', 'c'),
 	('seek', 'f', 'v', false, 'u', 'c'),
+	('set_projection_mode', 'f', 'v', false, 'u', 'c'),
+	('skip_event', 'f', 'v', false, 'u', 'c'),
+	('start_worker', 'f', 'v', false, 'u', 'c'),
+	('stop_worker', 'f', 'v', false, 'u', 'c'),
 	('stream_version', 'f', 's', false, 's', 'c'),
 	('sync_position', 'f', 'v', false, 'u', 'c'),
 	('unpark', 'f', 'v', false, 'u', 'c'),
 	('unprotect', 'f', 'v', false, 'u', 'c'),
 	('upcast', 'f', 's', false, 'r', 'c'),
-	('verify_versions', 'f', 's', false, 's', 'plpgsql')$$,
+	('verify_projection', 'f', 's', false, 'u', 'c'), ('verify_versions', 'f', 's', false, 's', 'plpgsql'), ('wait_for', 'f', 'v', false, 'u', 'c')$$,
 	'what reads by one snapshot is STABLE, what writes or takes a new one is VOLATILE and PARALLEL UNSAFE; NULLs are judged by each function');
 
 -- the names are used once: drivers send parameters without types
@@ -122,8 +152,8 @@ SELECT is_empty(
 -- privileges
 SELECT set_eq(
 	$$SELECT name FROM api WHERE NOT public$$,
-	ARRAY['_guard', '_guard_ddl_start', '_guard_ddl_end', '_guard_rewrite', '_registry_changed', '_version_truncate', 'unprotect', 'drop_log', 'drop_versioning'],
-	'PUBLIC may execute all but the trigger functions, and what gives up history');
+	ARRAY['_guard', '_guard_ddl_start', '_guard_ddl_end', '_guard_rewrite', '_registry_changed', 'unprotect', 'drop_log', 'start_worker', 'stop_worker', '_project', '_guard_read_model', '_version_truncate', 'drop_versioning'],
+	'PUBLIC may execute all but the trigger functions and administration');
 SELECT ok(has_schema_privilege('public', 'immutable', 'USAGE') AND NOT has_schema_privilege('public', 'immutable', 'CREATE'),
 	'PUBLIC may use the schema and make nothing in it');
 SELECT results_eq(
@@ -133,7 +163,7 @@ SELECT results_eq(
 		AND has_table_privilege('public', c.oid, p)
 	GROUP BY c.relname ORDER BY c.relname::text COLLATE "C"$$,
 	$$VALUES ('command_tables', 'SELECT'), ('consumer_status', 'SELECT'), ('guard_changes', 'SELECT'), ('logs', 'SELECT'), ('parked', 'SELECT'),
-	('protected_tables', 'SELECT'), ('safe_positions', 'SELECT'), ('upcasters', 'SELECT'), ('versioned_tables', 'SELECT')$$,
+	('projection_status', 'SELECT'), ('projections', 'SELECT'), ('protected_tables', 'SELECT'), ('rebuild_progress', 'SELECT'), ('safe_positions', 'SELECT'), ('skipped_events', 'SELECT'), ('snapshots', 'SELECT'), ('upcasters', 'SELECT'), ('versioned_tables', 'SELECT')$$,
 	'PUBLIC may read what is not of consumers, and write nothing');
 
 -- safety of what runs with other rights, or with a search_path of somebody's
@@ -142,7 +172,7 @@ SELECT is_empty(
 	'SECURITY DEFINER comes with a pinned search_path');
 SELECT is_empty(
 	$$SELECT name FROM api WHERE language = 'plpgsql' AND kind <> 'p' AND NOT coalesce(settings @> '{"search_path=pg_catalog, pg_temp"}', false)$$,
-	'PL/pgSQL comes with a pinned search_path, but for procedures that commit');
+	'PL/pgSQL comes with a pinned search_path, but for procedures, which could not commit');
 
 -- comments on everything
 SELECT is_empty(
@@ -182,13 +212,14 @@ SELECT results_eq(
 	WHERE relnamespace = 'immutable'::regnamespace AND relkind = 'v' GROUP BY relname ORDER BY relname::text COLLATE "C"$$,
 	$$VALUES ('consumer_status', 'consumer shard position safe_position lag_events lag_seconds holder holder_pid lease_token lease_until last_poll'),
 	('logs', 'relation events last_position safe_position size armed'), ('parked', 'consumer stream position deliveries error'),
-	('protected_tables', 'relation armed problem')$$,
+	('projection_status', 'target log mode state position safe_position lag_events lag_seconds refreshed_at error error_sqlstate error_position error_event worker'), ('protected_tables', 'relation armed problem'),
+	('rebuild_progress', 'target phase events_done events_total events_per_second started_at pid'), ('workers', 'pid database started_at state last_activity events')$$,
 	'the views and their columns');
 SELECT results_eq(
 	$$SELECT c.relname::text COLLATE "default", e.extcondition[array_position(e.extconfig, c.oid)] COLLATE "default" FROM pg_class c, pg_extension e
 	WHERE e.extname = 'immutable_events' AND c.relnamespace = 'immutable'::regnamespace AND c.relkind = 'r' ORDER BY c.relname::text COLLATE "C"$$,
 	$$VALUES ('command_tables', ''), ('consumer_shards', ''), ('consumer_streams', ''), ('consumers', ''), ('guard_changes', ''),
-	('safe_positions', ''), ('upcasters', ''), ('versioned_tables', '')$$,
+	('projection_positions', ''), ('projections', ''), ('safe_positions', ''), ('skipped_events', ''), ('snapshots', ''), ('upcasters', ''), ('versioned_tables', '')$$,
 	'a dump carries every registry');
 
 SELECT * FROM finish();

@@ -4,7 +4,7 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS immutable_events;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(39);
+SELECT plan(41);
 
 DO $$ BEGIN
 	EXECUTE format('GRANT ALL ON ALL TABLES IN SCHEMA %1$s TO PUBLIC; GRANT ALL ON ALL SEQUENCES IN SCHEMA %1$s TO PUBLIC', pg_my_temp_schema()::regnamespace);
@@ -121,6 +121,8 @@ SELECT throws_ok($$SELECT pg_temp.in_hostile('SELECT clock_timestamp()')$$, 'ZZ6
 SELECT throws_ok($$SELECT pg_temp.in_hostile('SELECT ''x''::text')$$, '23514', 'value for domain text violates check constraint "text_check"', 'a type');
 SELECT is(pg_temp.in_hostile($$SELECT immutable.replay('tap_victim.plain', 's', 0::bigint, 'tap_victim.total')$$), '9', 'replay');
 SELECT is(pg_temp.in_hostile($$SELECT immutable.replay('tap_victim.secured', 's', 0::bigint, 'tap_victim.total', 2)$$), '5', 'replay under row security');
+SELECT is(pg_temp.in_hostile(format($$SELECT pg_catalog.sum(state) FROM immutable.replay_all('tap_victim.%s', 0::pg_catalog.int8, 'tap_victim.total', '{t,u}', 's', 1000)$$, log)),
+	'9', 'replay_all of ' || log) FROM unnest('{plain,secured}'::text[]) log;
 SELECT is(pg_temp.in_hostile($$SELECT immutable.fold(0::bigint, 'tap_victim.total', e ORDER BY e.version) FROM tap_victim.wide e$$), '9', 'fold');
 SELECT is(pg_temp.in_hostile($$SELECT immutable.stream_version('tap_victim.secured', 's')$$), '3', 'stream_version');
 SELECT lives_ok($$SELECT pg_temp.in_hostile('SELECT immutable.protect(''tap_victim.audit'')')$$, 'protect');

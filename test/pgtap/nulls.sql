@@ -20,6 +20,13 @@ DO $$ BEGIN
 	PERFORM immutable.enable_commands('tap_nulls.orders');
 	PERFORM immutable.add_upcaster('tap_nulls.ledger', 'old', 1, 'tap_nulls.newer');
 	CREATE TABLE tap_nulls.bare (n integer);
+	CREATE TABLE tap_nulls.model (stream text PRIMARY KEY);
+	CREATE TABLE tap_nulls.later (stream text PRIMARY KEY);
+	CREATE FUNCTION tap_nulls.same(r tap_nulls.model, e immutable.event) RETURNS tap_nulls.model LANGUAGE sql IMMUTABLE AS 'SELECT r';
+	CREATE FUNCTION tap_nulls.same_later(r tap_nulls.later, e immutable.event) RETURNS tap_nulls.later LANGUAGE sql IMMUTABLE AS 'SELECT r';
+	PERFORM immutable.create_log('tap_nulls.source');
+	PERFORM immutable.append('tap_nulls.source', 's', 't');
+	PERFORM immutable.create_projection('tap_nulls.later', 'tap_nulls.source', 'tap_nulls.same_later', mode => 'async');
 	CREATE TABLE tap_nulls.audit (n integer);
 	PERFORM immutable.protect('tap_nulls.audit');
 	CREATE TABLE tap_nulls.item (id integer PRIMARY KEY, n integer);
@@ -29,6 +36,7 @@ DO $$ BEGIN
 	CREATE TABLE tap_nulls.lazy (id integer PRIMARY KEY);
 	PERFORM immutable.add_versioning('tap_nulls.lazy', 'lazy');
 	CREATE TABLE tap_nulls.keyed (id integer PRIMARY KEY);
+	PERFORM immutable.enable_snapshots('tap_nulls.ledger', 'tap_nulls.counts');
 	-- consumers in every condition
 	PERFORM immutable.create_consumer(c, 'tap_nulls.ledger', after_position => 0, max_deliveries => 1) FROM unnest('{free,held,leased,parked}'::text[]) c;
 	PERFORM immutable.poll('held'), immutable.poll('leased', lease => '1 hour'), immutable.poll('parked');
@@ -64,9 +72,22 @@ INSERT INTO good VALUES
 	('create_consumer', 'consumer', $$'new'$$), ('create_consumer', 'log', $$'tap_nulls.ledger'$$), ('create_consumer', 'types', $$'{t}'$$),
 	('create_consumer', 'stream_prefix', $$'s'$$), ('create_consumer', 'after_position', '0'), ('create_consumer', 'shards', '2'),
 	('create_consumer', 'max_deliveries', '1'),
+	('create_projection', 'target', $$'tap_nulls.model'$$), ('create_projection', 'log', $$'tap_nulls.ledger'$$), ('create_projection', 'reducer', $$'tap_nulls.same'$$),
+	('create_projection', 'key', $$'{stream}'$$), ('create_projection', 'types', $$'{t}'$$), ('create_projection', 'stream_prefix', $$'s'$$),
+	('create_projection', 'mode', $$'inline'$$), ('create_projection', 'commutative', 'false'), ('drop_projection', 'target', $$'tap_nulls.later'$$),
+	('set_projection_mode', 'target', $$'tap_nulls.later'$$), ('set_projection_mode', 'mode', $$'inline'$$),
+	('verify_projection', 'target', $$'tap_nulls.later'$$),
+	('refresh', 'target', $$'tap_nulls.later'$$), ('refresh', 'max_events', '1'),
+	('skip_event', 'target', $$'tap_nulls.later'$$), ('skip_event', 'at_position', '1'), ('skip_event', 'reason', $$'reason'$$),
+	('wait_for', 'target', $$'tap_nulls.later'$$), ('wait_for', 'upto_position', '0'), ('wait_for', 'timeout', $$'0'$$),
+	('_projection_is_stale', 'target', $$'tap_nulls.later'$$), ('_projection_has_reached', 'target', $$'tap_nulls.later'$$),
+	('_projection_has_reached', 'upto_position', '0'),
 	('enable_commands', 'log', $$'tap_nulls.ledger'$$),
 	('handle', 'log', $$'tap_nulls.orders'$$), ('handle', 'stream', $$'s'$$), ('handle', 'command', $$'{}'$$), ('handle', 'initial', '0::bigint'),
 	('handle', 'decide', $$'tap_nulls.decides'$$), ('handle', 'evolve', $$'tap_nulls.counts'$$), ('handle', 'command_id', 'gen_random_uuid()'),
+	('disable_snapshots', 'log', $$'tap_nulls.ledger'$$), ('disable_snapshots', 'reducer', $$'tap_nulls.counts'$$),
+	('enable_snapshots', 'log', $$'tap_nulls.ledger'$$), ('enable_snapshots', 'reducer', $$'tap_nulls.counts'$$), ('enable_snapshots', 'every', '10'),
+	('enable_snapshots', 'reducer_version', '1'),
 	('drop_consumer', 'consumer', $$'free'$$), ('horizon', 'log', $$'tap_nulls.ledger'$$),
 	('json_patch', 'state', $$'{}'$$), ('json_patch', 'event', $$ROW(NULL, NULL, NULL, NULL, NULL, NULL, NULL, '{"patch": []}', NULL)::immutable.event$$),
 	('merge_patch', 'state', $$'{}'$$), ('merge_patch', 'event', $$ROW(NULL, NULL, NULL, NULL, NULL, NULL, NULL, '{"patch": []}', NULL)::immutable.event$$),
@@ -83,6 +104,7 @@ INSERT INTO good VALUES
 	('_shard', 'stream', $$'s'$$), ('_shard', 'shards', '2'),
 	('create_log', 'name', $$'tap_nulls.new'$$), ('create_log', 'partitions', '2'), ('create_log', 'unique_ids', 'true'),
 	('drop_log', 'log', $$'tap_nulls.ledger'$$), ('drop_log', 'force', 'true'),
+	('explain_reducer', 'reducer', $$'int8pl'$$),
 	('fold', 'initial', '0::bigint'), ('fold', 'reducer', $$'int8pl'$$), ('fold', 'items', '1::bigint'),
 	('guard_report', 'target', $$'tap_nulls.audit'$$),
 	('protect', 'target', $$'tap_nulls.bare'$$),
@@ -90,6 +112,8 @@ INSERT INTO good VALUES
 	('read_stream', 'max_events', '1'), ('read_stream', 'backward', 'false'),
 	('replay', 'log', $$'tap_nulls.ledger'$$), ('replay', 'stream', $$'s'$$), ('replay', 'initial', '0::bigint'),
 	('replay', 'reducer', $$'tap_nulls.counts'$$), ('replay', 'upto_version', '1'), ('replay', 'as_of', $$'infinity'$$),
+	('replay_all', 'log', $$'tap_nulls.ledger'$$), ('replay_all', 'initial', '0::bigint'), ('replay_all', 'reducer', $$'tap_nulls.counts'$$),
+	('replay_all', 'types', $$'{t}'$$), ('replay_all', 'stream_prefix', $$'s'$$), ('replay_all', 'upto_position', '1'), ('replay_all', 'as_of', $$'infinity'$$),
 	('seal_ownership', 'target', $$'tap_nulls.audit'$$), ('seal_ownership', 'owner', $$'tap_nulls_owner'$$),
 	('stream_version', 'log', $$'tap_nulls.ledger'$$), ('stream_version', 'stream', $$'s'$$),
 	('unprotect', 'target', $$'tap_nulls.audit'$$), ('unprotect', 'force', 'true'),
@@ -102,8 +126,8 @@ CREATE TEMP VIEW argument AS
 SELECT p.proname::text COLLATE "default" AS function, a.nr, coalesce(p.proargnames[a.nr], '') AS name,
 	CASE format_type(a.type, NULL) WHEN 'anyelement' THEN 'bigint' WHEN '"any"' THEN 'bigint' ELSE format_type(a.type, NULL) END AS type, p.pronargs
 FROM pg_proc p, unnest(p.proargtypes::oid[]) WITH ORDINALITY a(type, nr)
-WHERE p.pronamespace = 'immutable'::regnamespace AND p.prokind <> 'p'
-	AND NOT p.proargtypes::oid[] @> ARRAY['internal'::regtype::oid];
+WHERE p.pronamespace = 'immutable'::regnamespace
+	AND p.prokind <> 'p' AND NOT p.proargtypes::oid[] @> ARRAY['internal'::regtype::oid];
 
 -- run a query, undo what it did, and say how it ended
 CREATE FUNCTION pg_temp.outcome(query text) RETURNS text LANGUAGE plpgsql AS $$
@@ -142,11 +166,13 @@ SELECT bag_eq(
 	$$VALUES ('append', 'metadata'), ('append', 'expected_version'), ('append', 'id'),
 	('append_batch', 'expected_version'), ('append_json', 'expected_version'),
 	('create_consumer', 'types'), ('create_consumer', 'stream_prefix'), ('create_consumer', 'after_position'), ('poll', 'lease'), ('poll', 'shard'),
+	('create_projection', 'types'), ('create_projection', 'stream_prefix'), ('refresh', 'max_events'),
 	('read_log', 'max_events'), ('read_log', 'types'), ('read_log', 'stream_prefix'), ('read_log', 'upto_position'),
 	('json_patch', 'state'), ('json_patch', 'event'), ('merge_patch', 'state'), ('merge_patch', 'event'),
 	('fold', 'initial'), ('fold', 'items'), ('guard_report', 'target'), ('handle', 'command_id'), ('handle', 'initial'),
 	('read_stream', 'from_version'), ('read_stream', 'max_events'), ('replay', 'as_of'), ('replay', 'initial'),
-	('replay', 'upto_version'), ('upcast', 'event')$$,
+	('replay', 'upto_version'), ('replay_all', 'as_of'), ('replay_all', 'initial'), ('replay_all', 'stream_prefix'),
+	('replay_all', 'types'), ('replay_all', 'upto_position'), ('upcast', 'event')$$,
 	'NULL has a documented meaning for these arguments');
 SELECT is_empty(
 	$$SELECT function, name, outcome FROM swept WHERE function NOT LIKE '\_%' AND outcome NOT IN ('ok', '22004')$$,
@@ -156,7 +182,8 @@ SELECT is_empty(
 	'private functions refuse it cleanly');
 SELECT is_empty(
 	$$SELECT function, outcome FROM (SELECT function, pg_temp.outcome(pg_temp.call(function, array_agg(nr::integer))) AS outcome
-	FROM argument GROUP BY function) s WHERE outcome <> CASE WHEN function IN ('guard_report', 'json_patch', 'merge_patch', '_guard_problem', '_last_position', '_safe_position', '_sequence_of', '_oldest_wait', '_shard', '_backfill_versions', '_finish_backfill', '_version_key')
+	FROM argument GROUP BY function) s WHERE outcome <> CASE WHEN function IN ('guard_report', 'json_patch', 'merge_patch', '_guard_problem', '_last_position', '_safe_position', '_sequence_of', '_oldest_wait', '_shard',
+		'_projection_is_stale', '_projection_has_reached', '_backfill_versions', '_finish_backfill', '_version_key')
 		THEN 'ok' ELSE '22004' END$$,
 	'NULL for all arguments at once is refused with 22004');
 

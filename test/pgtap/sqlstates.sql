@@ -4,7 +4,7 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS immutable_events;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(164);
+SELECT plan(193);
 
 -- what plan() made is used by every role below
 DO $$ BEGIN
@@ -95,6 +95,7 @@ SELECT throws_ok('SELECT immutable.create_log(''tap_data.x'', 1025)', '22023', '
 SELECT throws_ok('SELECT immutable.read_stream(''tap_data.ledger'', ''s'', 0)', '22023', 'from_version must be 1 or more', 'from_version');
 SELECT throws_ok('SELECT immutable.read_stream(''tap_data.ledger'', ''s'', max_events => -1)', '22023', 'max_events must not be negative', 'max_events');
 SELECT throws_ok('SELECT immutable.replay(''tap_data.ledger'', ''s'', 0::bigint, ''tap_data.counts'', -1)', '22023', 'upto_version must not be negative', 'upto_version');
+SELECT throws_ok('SELECT immutable.replay_all(''tap_data.ledger'', 0::bigint, ''tap_data.counts'', upto_position => -1)', '22023', 'upto_position must not be negative', 'upto_position');
 SELECT throws_ok('SELECT immutable.replay(''tap_data.ledger'', ''s'', 0::bigint, ''tap_data.careless'')', '22023',
 	'function tap_data.careless(bigint,immutable.event) cannot be a reducer', 'a VOLATILE reducer');
 SELECT throws_ok('SET immutable.context = ''[]''', '22023', 'invalid value for parameter "immutable.context": "[]"', 'immutable.context');
@@ -115,6 +116,10 @@ SELECT throws_ok($$SELECT immutable.poll('tap', timeout => '-1 s')$$, '22023', $
 SELECT throws_ok($$SELECT immutable.poll('tap', lease => '0')$$, '22023', $$lease must be positive$$, 'lease');
 SELECT throws_ok($$SELECT immutable.poll('tap', shard => 1)$$, '22023', $$shard must be between 0 and 0$$, 'shard');
 SELECT throws_ok($$SELECT immutable.unpark('tap', 's')$$, '22023', $$stream "s" is not parked for consumer "tap"$$, 'unpark');
+
+SELECT throws_ok($$SELECT immutable.enable_snapshots('tap_data.ledger', 'tap_data.counts', 0)$$, '22023', 'every must be 1 or more', 'every');
+SELECT throws_ok($$SELECT immutable.enable_snapshots('tap_data.ledger', 'tap_data.careless')$$, '22023',
+	'function tap_data.careless(bigint,immutable.event) cannot be a reducer', 'snapshots of a VOLATILE reducer');
 
 -- 22004: NULL where none is allowed
 SELECT throws_ok($$SELECT immutable.append_json('tap_data.ledger', 's', '[{}]')$$, '22004', 'type of event 1 must not be NULL', 'an event without a type');
@@ -176,10 +181,17 @@ ALTER FUNCTION tap_data.newer RENAME TO newest;
 SELECT throws_ok($$SELECT immutable.upcast('tap_data.ledger', ROW(NULL, NULL, NULL, NULL, 2, NULL, 'old', NULL, NULL))$$,
 	'42883', 'upcaster tap_data.newer(immutable.event) does not exist', 'an upcaster that was renamed');
 ALTER FUNCTION tap_data.newest RENAME TO newer;
+SELECT throws_ok($$SELECT immutable.disable_snapshots('tap_data.ledger', 'tap_data.counts')$$, '42704',
+	'log "ledger" has no snapshots of reducer tap_data.counts(bigint,immutable.event)', 'disable_snapshots of what is not enabled');
 
 -- 42804: a reducer of other types
+SELECT throws_ok('SELECT immutable.replay_all(''tap_data.ledger'', 0, ''tap_data.counts'')', '42804',
+	'function tap_data.counts(bigint,immutable.event) cannot be the reducer here', 'a reducer of another type in replay_all');
 SELECT throws_ok('SELECT immutable.replay(''tap_data.ledger'', ''s'', 0, ''tap_data.counts'')', '42804',
 	'function tap_data.counts(bigint,immutable.event) cannot be the reducer here', 'a reducer of another state');
+SELECT throws_ok($$SELECT immutable.explain_reducer('texteq')$$, '42804', 'function texteq(text,text) cannot be the reducer here', 'explain_reducer of what returns another type');
+SELECT throws_ok($$SELECT immutable.explain_reducer(0)$$, '42883', 'function with OID 0 does not exist', 'explain_reducer of nothing');
+SELECT throws_ok($$SELECT immutable.explain_reducer(NULL)$$, '22004', 'reducer must not be NULL', 'explain_reducer of NULL');
 
 -- 42809: not a log, or not a table to protect
 SELECT throws_ok('SELECT immutable.append(''tap_data.audit'', ''s'', ''t'')', '42809', '"audit" is not a log', 'append to a table');
@@ -195,8 +207,10 @@ SELECT throws_ok($$SELECT immutable.create_consumer('x', 'tap_data.audit')$$, '4
 SELECT throws_ok($$SELECT immutable.add_upcaster('tap_data.audit', 't', 1, 'tap_data.newer')$$, '42809', $$"audit" is not a log$$, 'add_upcaster');
 SELECT throws_ok($$SELECT immutable.drop_upcaster('tap_data.audit', 't', 1)$$, '42809', $$"audit" is not a log$$, 'drop_upcaster');
 SELECT throws_ok($$SELECT immutable.upcast('tap_data.wide_p0', NULL)$$, '42809', $$"wide_p0" is not a log$$, 'upcast');
+SELECT throws_ok($$SELECT immutable.enable_snapshots('tap_data.audit', 'tap_data.counts')$$, '42809', $$"audit" is not a log$$, 'enable_snapshots');
 SELECT throws_ok('SELECT immutable.stream_version(''tap_data.wide_p0'', ''s'')', '42809', '"wide_p0" is not a log', 'read a leaf');
 SELECT throws_ok('SELECT immutable.replay(''tap_data.seen'', ''s'', 0::bigint, ''tap_data.counts'')', '42809', '"seen" is not a log', 'replay a view');
+SELECT throws_ok('SELECT immutable.replay_all(''tap_data.seen'', 0::bigint, ''tap_data.counts'')', '42809', '"seen" is not a log', 'replay_all of a view');
 SELECT throws_ok('SELECT immutable.protect(''tap_data.seen'')', '42809', 'cannot protect "seen"', 'protect a view');
 RESET ROLE;
 SELECT throws_ok('SELECT immutable.unprotect(''tap_data.bare'')', '42809', 'table "bare" is not protected', 'unprotect what is not protected');
@@ -219,6 +233,8 @@ SELECT throws_ok($$SELECT immutable.sync_position('tap_data.ledger')$$, '42501',
 SELECT throws_ok($$SELECT immutable.add_upcaster('tap_data.ledger', 't', 1, 'tap_data.newer')$$, '42501', $$must be owner of table ledger$$, 'add_upcaster to the log of another');
 SELECT throws_ok($$SELECT immutable.drop_upcaster('tap_data.ledger', 'old', 2)$$, '42501', $$must be owner of table ledger$$, 'drop_upcaster of the log of another');
 SELECT throws_ok($$SELECT immutable.create_consumer('x', 'tap_data.ledger')$$, '42501', $$permission denied for table ledger$$, 'create_consumer without SELECT');
+SELECT throws_ok($$SELECT immutable.enable_snapshots('tap_data.ledger', 'tap_data.counts')$$, '42501', $$must be owner of table ledger$$, 'enable_snapshots on the log of another');
+SELECT throws_ok($$SELECT immutable.disable_snapshots('tap_data.ledger', 'tap_data.counts')$$, '42501', $$must be owner of table ledger$$, 'disable_snapshots on the log of another');
 SELECT throws_ok($$SELECT immutable.poll('tap')$$, '42501', $$permission denied for consumer of role "tap_owner"$$, 'poll of another role');
 SELECT throws_ok($$SELECT immutable.ack('tap', 1)$$, '42501', $$permission denied for consumer of role "tap_owner"$$, 'ack of another role');
 SELECT throws_ok($$SELECT immutable.nack('tap', 1, 'error')$$, '42501', $$permission denied for consumer of role "tap_owner"$$, 'nack of another role');
@@ -228,8 +244,11 @@ SELECT throws_ok($$SELECT immutable.unpark('tap', 's')$$, '42501', $$permission 
 SELECT throws_ok($$SELECT immutable.drop_consumer('tap')$$, '42501', $$permission denied for consumer of role "tap_owner"$$, 'drop_consumer of another role');
 SELECT throws_ok('SELECT immutable.read_stream(''tap_data.ledger'', ''s'')', '42501', 'permission denied for table ledger', 'read without SELECT');
 SELECT throws_ok('SELECT immutable.replay(''tap_data.ledger'', ''s'', 0::bigint, ''tap_data.counts'')', '42501', 'permission denied for table ledger', 'replay without SELECT');
+SELECT throws_ok('SELECT immutable.replay_all(''tap_data.ledger'', 0::bigint, ''tap_data.counts'')', '42501', 'permission denied for table ledger', 'replay_all without SELECT');
 SELECT throws_ok('SELECT immutable.protect(''tap_data.audit'')', '42501', 'must be owner of table audit', 'protect the table of another');
 SELECT throws_ok('SELECT immutable.unprotect(''tap_data.audit'')', '42501', 'permission denied for function unprotect', 'unprotect without EXECUTE');
+SELECT throws_ok('SELECT immutable.start_worker()', '42501', 'permission denied for function start_worker', 'start_worker without EXECUTE');
+SELECT throws_ok('SELECT immutable.stop_worker()', '42501', 'permission denied for function stop_worker', 'stop_worker without EXECUTE');
 SELECT throws_ok('SELECT immutable.drop_log(''tap_data.ledger'', true)', '42501', 'permission denied for function drop_log', 'drop_log without EXECUTE');
 SELECT throws_ok('SELECT immutable.create_log(''tap_data.mine'')', '42501', 'permission denied for schema tap_data', 'create_log without CREATE');
 
@@ -238,6 +257,35 @@ FROM unnest('{consumers,consumer_shards,consumer_streams}'::text[]) t;
 SELECT throws_ok(format('DELETE FROM immutable.%I', t), '42501', 'permission denied for table ' || t, 'nobody writes to ' || t)
 FROM unnest('{consumers,consumer_shards,consumer_streams,safe_positions,command_tables,upcasters}'::text[]) t;
 SELECT is_empty('SELECT consumer FROM immutable.consumer_status', 'nobody sees the consumers of others');
+
+-- projections
+SET ROLE tap_owner;
+CREATE TABLE tap_data.model (type text PRIMARY KEY, n bigint NOT NULL DEFAULT 0);
+CREATE FUNCTION tap_data.model(r tap_data.model, e immutable.event) RETURNS tap_data.model LANGUAGE sql IMMUTABLE AS
+$$ SELECT r.type, r.n + 1 / (length(e.type) - 6) $$;
+DO $$ BEGIN
+	PERFORM immutable.create_log('tap_data.source');
+	PERFORM immutable.append('tap_data.source', 's', t) FROM unnest('{good,poison}'::text[]) t;
+END $$;
+SELECT throws_ok($$SELECT immutable.create_projection('tap_data.model', 'tap_data.source', 'tap_data.model', key => '{type}')$$,
+	'22023', 'the key of inline projection "model" does not hold the stream', 'an inline key without the stream');
+SELECT throws_ok($$SELECT immutable.create_projection('tap_data.model', 'tap_data.source', 'tap_data.model', key => '{type}', commutative => true)$$,
+	'22012', 'division by zero', 'a history that cannot be folded');
+SELECT lives_ok($$SELECT immutable.create_projection('tap_data.model', 'tap_data.source', 'tap_data.model', key => '{type}', mode => 'async')$$, 'create_projection');
+SELECT throws_ok($$SELECT immutable.create_projection('tap_data.model', 'tap_data.source', 'tap_data.model', key => '{type}', mode => 'async')$$,
+	'42710', '"model" is the read model of a projection already', 'create_projection twice');
+SELECT results_eq($$SELECT immutable.refresh('tap_data.model')$$, 'VALUES (2::bigint)', 'refresh goes over both');
+SELECT results_eq('SELECT state, error_sqlstate, error_position FROM immutable.projection_status', $$VALUES ('halted', '22012', 2::bigint)$$, 'and halts before one');
+SELECT throws_ok($$SELECT immutable._projection_has_reached('tap_data.model', 2)$$, '55000', 'projection "model" is halted', 'a halted projection');
+SELECT throws_ok($$SELECT immutable.skip_event('tap_data.model', 1, 'x')$$, '22023', 'projection "model" has passed position 1', 'skip_event of the past');
+SELECT throws_ok('DELETE FROM tap_data.model', '23001', 'cannot change read model "model"', 'a write to a read model');
+SELECT throws_ok('DROP TABLE tap_data.model', '23001', 'cannot drop read model "model"', 'DROP TABLE of a read model');
+SELECT throws_ok('DROP FUNCTION tap_data.model', '2BP01', 'cannot drop function tap_data.model(tap_data.model,immutable.event)', 'DROP FUNCTION of a reducer');
+RESET ROLE;
+SELECT throws_ok($$SELECT immutable.drop_log('tap_data.source', true)$$, '2BP01', 'cannot drop log "source"', 'drop_log under a projection');
+SET ROLE tap_other;
+SELECT throws_ok($$SELECT immutable.refresh('tap_data.model')$$, '42501', 'permission denied for projection "model"', 'refresh of another role');
+SELECT throws_ok($$SELECT immutable.wait_for('tap_data.model', 1)$$, '42501', 'permission denied for table model', 'wait_for without SELECT');
 
 -- 55000: guards are missing
 SET ROLE tap_owner;

@@ -4,7 +4,7 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS immutable_events;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(13);
+SELECT plan(15);
 
 CREATE SCHEMA tap_relations;
 SET LOCAL search_path = tap_relations, public;
@@ -70,6 +70,8 @@ FROM relation r, (VALUES
 	($$SELECT immutable.horizon(%s)$$),
 	($$SELECT immutable.sync_position(%s)$$),
 	($$SELECT immutable.create_consumer('tap', %s)$$),
+	($$SELECT immutable.enable_snapshots(%s, 'counts')$$),
+	($$SELECT immutable.disable_snapshots(%s, 'counts')$$),
 	($$SELECT immutable.stream_version(%s, 's')$$),
 	($$SELECT immutable.read_stream(%s, 's')$$),
 	($$SELECT immutable.replay(%s, 's', 0::bigint, 'counts')$$),
@@ -78,6 +80,7 @@ FROM relation r, (VALUES
 	($$SELECT immutable.add_upcaster(%s, 't', 1, 'newer')$$),
 	($$SELECT immutable.drop_upcaster(%s, 't', 1)$$),
 	($$SELECT immutable.upcast(%s, NULL)$$),
+	($$SELECT immutable.replay_all(%s, 0::bigint, 'counts')$$),
 	($$SELECT immutable.drop_log(%s, true)$$)) f(function);
 SELECT is_empty(
 	$$SELECT * FROM of_logs WHERE outcome <> CASE name WHEN 'nothing' THEN '42P01' ELSE '42809' END$$,
@@ -104,6 +107,23 @@ SELECT is_empty(
 		AND name <> 'same_columns'$$,
 	'add_versioning takes tables with a primary key');
 
+-- functions of projections
+CREATE FUNCTION same(r plain, e immutable.event) RETURNS plain LANGUAGE sql IMMUTABLE AS 'SELECT r';
+SELECT is_empty(
+	$$SELECT * FROM (SELECT r.name, f, pg_temp.outcome(format(f, r.oid)) AS outcome FROM relation r, unnest(ARRAY[
+		'SELECT immutable.drop_projection(%s)', 'SELECT immutable.refresh(%s)', $q$SELECT immutable.set_projection_mode(%s, 'async')$q$,
+		$q$SELECT immutable.wait_for(%s, 1)$q$, $q$SELECT immutable.skip_event(%s, 1, 'reason')$q$, 'SELECT immutable._projection_is_stale(%s)',
+		'SELECT immutable._projection_has_reached(%s, 1)', 'CALL immutable.catch_up(%s)']) f) o
+	WHERE outcome <> CASE name WHEN 'nothing' THEN '42P01' ELSE '42809' END$$,
+	'what is no read model is refused with 42809 by every function of projections');
+SELECT is_empty(
+	$$SELECT * FROM (SELECT r.name, f, pg_temp.outcome(format(f, r.oid)) AS outcome FROM relation r, unnest(ARRAY[
+		$q$SELECT immutable.create_projection(%s, 'ledger', 'same', key => '{version}', mode => 'async')$q$,
+		$q$SELECT immutable.create_projection('plain', %s, 'same', key => '{version}', mode => 'async')$q$]) f) o
+	WHERE outcome <> CASE name WHEN 'nothing' THEN '42P01' ELSE '42809' END
+		AND NOT (f LIKE '%, ''ledger%' AND (outcome, name) IN (('22023', 'plain'), ('42804', 'same_columns'), ('42804', 'parted'), ('22023', 'parted')))$$,
+	'nor made of anything but a table, and of the events of a log');
+
 -- tables OF immutable.event that create_log has not made
 SELECT is_empty(
 	$$SELECT r, f, pg_temp.outcome(format(f, r)) FROM unnest(ARRAY['typed', 'typed_list', 'typed_hash', 'typed_temporary']) r, (VALUES
@@ -117,10 +137,12 @@ SELECT is_empty(
 		($q$SELECT immutable.horizon('%s')$q$),
 		($q$SELECT immutable.sync_position('%s')$q$),
 		($q$SELECT immutable.create_consumer('tap', '%s')$q$),
+		($q$SELECT immutable.enable_snapshots('%s', 'counts')$q$),
 		($q$SELECT immutable.stream_version('%s', 's')$q$),
 		($q$SELECT immutable.read_stream('%s', 's')$q$),
 		($q$SELECT immutable.replay('%s', 's', 0::bigint, 'counts')$q$),
-		($q$SELECT immutable.handle('%s', 's', '{}', 0::bigint, 'decides', 'counts')$q$)) c(f)
+		($q$SELECT immutable.handle('%s', 's', '{}', 0::bigint, 'decides', 'counts')$q$),
+		($q$SELECT immutable.replay_all('%s', 0::bigint, 'counts')$q$)) c(f)
 	WHERE pg_temp.outcome(format(f, r)) <> '55000'$$,
 	'a typed table without indexes, guards or partitions is unfit: 55000');
 

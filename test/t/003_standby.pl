@@ -32,6 +32,28 @@ FROM unnest(ARRAY['ledger', 'parted']::regclass[]) log, generate_series(1, 10) n
 });
 $primary->wait_for_catchup($standby, 'replay');
 
+# snapshots are read, and none is written; an unlogged table is of no use there
+$primary->safe_psql('postgres', q{
+SELECT immutable.create_log('kept');
+SELECT immutable.append('kept', 's', 'added', jsonb_build_object('n', n)) FROM generate_series(1, 10) n;
+SELECT immutable.enable_snapshots('kept', 'add', 1);
+SELECT immutable.replay('kept', 's', 0::bigint, 'add');
+UPDATE kept_snapshots SET state = '1000';
+SELECT immutable.append('kept', 'other', 'added', '{"n": 1}');
+});
+$primary->wait_for_catchup($standby, 'replay');
+is(standby("SELECT immutable.replay('kept', 's', 0::bigint, 'add')"),
+	1000, 'replay from a snapshot on the standby');
+is(standby("SELECT immutable.replay('kept', 'other', 0::bigint, 'add')"),
+	1, 'replay without one on the standby');
+is(standby('SELECT count(*) FROM kept_snapshots'), 1, 'it writes none');
+$primary->safe_psql('postgres', 'ALTER TABLE kept_snapshots SET UNLOGGED');
+$primary->wait_for_catchup($standby, 'replay');
+is(standby("SELECT immutable.replay('kept', 's', 0::bigint, 'add')"),
+	55, 'replay without an unlogged table on the standby');
+$primary->safe_psql('postgres', "SELECT immutable.drop_log('kept', force => true)");
+$primary->wait_for_catchup($standby, 'replay');
+
 for my $log ('ledger', 'parted')
 {
 	is(standby("SELECT immutable.stream_version('$log', 's')"),
@@ -44,6 +66,8 @@ for my $log ('ledger', 'parted')
 		10, "$log: read_stream backward on the standby");
 	is(standby("SELECT immutable.replay('$log', 's', 0::bigint, 'add')"),
 		55, "$log: replay on the standby");
+	is(standby("SELECT stream, version, state FROM immutable.replay_all('$log', 0::bigint, 'add')"),
+		's|10|55', "$log: replay_all on the standby");
 	is( standby("SELECT immutable.fold(0::bigint, 'add', e ORDER BY version) FROM $log e"),
 		55, "$log: fold on the standby");
 	is(standby_error("SELECT immutable.append('$log', 's', 'added')"),
@@ -60,7 +84,7 @@ for my $log ('ledger', 'parted')
 		'errors are the same on the standby');
 }
 is( standby("SELECT string_agg(relation::text, ' ' ORDER BY relation::text COLLATE \"C\"), bool_and(armed) FROM immutable.protected_tables"),
-	'audit immutable.guard_changes ledger parted parted_p0 parted_p1 parted_p2|t',
+	'audit immutable.guard_changes immutable.skipped_events ledger parted parted_p0 parted_p1 parted_p2|t',
 	'protected_tables on the standby');
 is( standby_error("SELECT immutable.create_log('other')"),
 	'ERROR:  25006: cannot execute CREATE SEQUENCE in a read-only transaction',

@@ -39,6 +39,7 @@ SELECT immutable.handle('ledger', 'c', '{"n": 7}', 0::bigint, 'decide', 'add', '
 CREATE FUNCTION newer(e immutable.event) RETURNS immutable.event LANGUAGE sql IMMUTABLE
 RETURN ROW(e.position, e.recorded_at, e.version, e.id, 2, e.stream, e.type, e.data || '{"n": 1}', e.metadata)::immutable.event;
 CREATE INDEX ON ledger USING gin (data);
+SELECT immutable.enable_snapshots('ledger', 'add', 10, 7);
 -- an event in two columns that a dump must not mix up, text that must be quoted
 SELECT immutable.append(log, 's' || n % 10, E'it\'s "done"\t\\', jsonb_build_object('n', n), '{"by": "ä\\n"}')
 FROM unnest(ARRAY['ledger', 'parted', '"Odd ""Schema"."Odd ""Log"']::regclass[]) log, generate_series(1, 200) n;
@@ -52,6 +53,9 @@ BEGIN;
 SET LOCAL immutable.import = on;
 INSERT INTO ledger VALUES (1000, '2030-01-01', 1, gen_random_uuid(), 1, 'imported', 'imported', '{"n": 0}', '{}');
 COMMIT;
+-- a snapshot that is wrong, so that its use can be seen
+SELECT immutable.replay('ledger', 's1', 0::bigint, 'add');
+UPDATE ledger_snapshots SET state = '1000000';
 CREATE TABLE another (x integer);
 SELECT immutable.protect('another');
 SELECT immutable.unprotect('another');
@@ -67,6 +71,8 @@ my @rows = (
 	'SELECT * FROM ledger_commands',
 	'SELECT * FROM immutable.command_tables ORDER BY relation::text COLLATE "C"',
 	'SELECT * FROM immutable.upcasters ORDER BY log::text COLLATE "C"',
+	'SELECT * FROM ledger_snapshots',
+	'SELECT * FROM immutable.snapshots',
 	'SELECT * FROM immutable.guard_changes ORDER BY changed_at');
 my %origin = map { $_ => query('origin', $_) } $guards, @rows;
 unlike($origin{$guards}, qr/\|f\|/, 'everything is armed before');
@@ -88,6 +94,19 @@ restore('tar', 'pg_restore', '--exit-on-error', "$dumps/dump.tar", '-d');
 run_ok('pg_dump', '-Fc', '-f', "$dumps/again.dump", 'tar');
 restore_only('again', 'pg_restore', '--exit-on-error', "$dumps/again.dump", '-d');
 is(query('again', $_), query('tar', $_), "again: $_") for $guards, @rows;
+
+# a snapshot of events that are not there, and one of a reducer that is another
+restore_only('partly', 'pg_restore', '--exit-on-error', "$dumps/custom.dump", '-d');
+$node->safe_psql('partly', "UPDATE ledger_snapshots SET stream = 's2'");
+is(query('partly', "SELECT immutable.replay('ledger', 's2', 0::bigint, 'add')"),
+	query('origin', "SELECT immutable.replay('ledger', 's2', 0::bigint, 'add')"),
+	'a snapshot of other events does not count');
+restore_only('other', 'pg_restore', '--exit-on-error', "$dumps/custom.dump", '-d');
+$node->safe_psql('other', 'CREATE OR REPLACE FUNCTION add(total bigint, e immutable.event)'
+	  . " RETURNS bigint LANGUAGE sql IMMUTABLE RETURN total + 2 * (e.data->>'n')::bigint");
+is(query('other', "SELECT immutable.replay('ledger', 's1', 0::bigint, 'add')"),
+	query('origin', "SELECT sum(2 * (data->>'n')::bigint) FROM ledger WHERE stream = 's1'"),
+	'nor one of another reducer');
 
 # the schema alone: empty logs, armed
 run_ok('pg_dump', '--schema-only', '-f', "$dumps/schema.sql", 'origin');
@@ -137,6 +156,8 @@ sub restore
 	is(query($database, "SELECT immutable.replay('parted', 's3', 0::bigint, 'add')"),
 		query('origin', "SELECT immutable.replay('parted', 's3', 0::bigint, 'add')"),
 		"$database: replay");
+	is(query($database, "SELECT immutable.replay('ledger', 's1', 0::bigint, 'add')"),
+		1000000, "$database: replay from a snapshot");
 	goes_on($database);
 }
 

@@ -83,7 +83,7 @@ SQL
 # a second database where the extension is there and nothing is protected
 $old->safe_psql('other one', 'CREATE EXTENSION immutable_events');
 my %origin = map { $_ => $old->safe_psql('history', $_) } $guards, $event_triggers, @rows;
-is(scalar(grep { /\|t\|$/ } split /\n/, $origin{$guards}), 15, 'all tables, their parts and the audit trail are armed before');
+is(scalar(grep { /\|t\|$/ } split /\n/, $origin{$guards}), 16, 'all tables, their parts and the audit trail are armed before');
 is($origin{$event_triggers}, 'immutable_guard_ddl_end A, immutable_guard_ddl_start A, immutable_guard_rewrite A',
 	'the event triggers are ENABLE ALWAYS before');
 

@@ -409,7 +409,7 @@ sub finish
 
 	eval { $session->{run}->finish };
 	$errors .= join '', map { "$name: $_\n" } grep {
-		!/due to administrator command|closed the connection|connection to server/
+		!/due to administrator command|closed the connection|connection to (?:the )?server/
 		  && !/terminated abnormally|before or while processing/
 		  && !/terminating connection because of crash/
 		  && !/could not serialize access|^(DETAIL|HINT|WARNING):/
