@@ -70,6 +70,9 @@ ie_protect(PG_FUNCTION_ARGS)
 		ereport(NOTICE,
 				(errmsg("table \"%s\" is already protected",
 						get_rel_name(PG_GETARG_OID(0)))));
+	/* it may be dropped now, or its positions rewritten */
+	if (ie_is_version_table_oid(PG_GETARG_OID(0)))
+		ie_forget_log(PG_GETARG_OID(0));
 	PG_RETURN_VOID();
 }
 

@@ -130,5 +130,14 @@ extern char *ie_version_copy(Relation rel, Relation versions);
 extern void ie_make_version_functions(Relation rel, Relation versions);
 extern void ie_drop_version_functions(Oid versions);
 extern Oid	ie_version_view(Oid versions);
+extern Oid	ie_version_function(Oid versions, const char *suffix);
+
+/* version_owner.c */
+
+extern void ie_carry_owner(Relation rel, Oid versions);
+
+/* patient_lock.c */
+
+extern void ie_lock_patiently(Oid relid, LOCKMODE lockmode);
 
 #endif							/* IMMUTABLE_EVENTS_VERSION_H */

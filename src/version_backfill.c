@@ -70,6 +70,7 @@ record_rows(Relation rel, BlockNumber from, int batch, bool *skipped)
 	ItemPointerData first;
 	ItemPointerData last;
 	TableScanDesc scan;
+	BlockNumber last_block = InvalidBlockNumber;
 	BlockNumber next = InvalidBlockNumber;
 	int			count = 0;
 
@@ -83,19 +84,17 @@ record_rows(Relation rel, BlockNumber from, int batch, bool *skipped)
 		MemoryContext caller;
 
 		CHECK_FOR_INTERRUPTS();
-		if (count++ >= batch && block != next)
+		if (count++ >= batch && block != last_block)
 		{
 			next = block;
 			break;
 		}
-		next = block;
+		last_block = block;
 		caller = MemoryContextSwitchTo(row);
 		*skipped |= !record_row(rel, versions, facts, writer, found, locked);
 		MemoryContextSwitchTo(caller);
 		MemoryContextReset(row);
 	}
-	if (count <= batch)
-		next = InvalidBlockNumber;
 	table_endscan(scan);
 	ExecDropSingleTupleTableSlot(found);
 	ExecDropSingleTupleTableSlot(locked);

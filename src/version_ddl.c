@@ -267,6 +267,7 @@ ie_versioned_altered(Oid relid, const AlterTableStmt *command)
 	if (!ie_read_versioned(relid, &row))
 		return;
 	rel = relation_open(relid, NoLock);
+	ie_carry_owner(rel, row.versions);
 	versions = try_table_open(row.versions, AccessShareLock);
 	if (versions != NULL && changes_columns(command))
 	{

@@ -301,7 +301,7 @@ make_function(Relation rel, Relation versions, const char *suffix,
 			  const char *parameters, const char *result, const char *body,
 			  const char *comment)
 {
-	Oid			found = dependent(RelationGetRelid(versions), ProcedureRelationId, suffix);
+	Oid			found = ie_version_function(RelationGetRelid(versions), suffix);
 	char	   *name = own_name(rel, found, ProcedureRelationId, suffix);
 
 	ie_execute(psprintf("CREATE %s FUNCTION %s(%s) RETURNS %s LANGUAGE sql STABLE"
@@ -369,7 +369,7 @@ ie_drop_version_functions(Oid versions)
 
 	for (i = 0; i < lengthof(suffixes); i++)
 	{
-		found = dependent(versions, ProcedureRelationId, suffixes[i]);
+		found = ie_version_function(versions, suffixes[i]);
 		if (OidIsValid(found))
 			ie_execute(psprintf("DROP FUNCTION %s",
 								own_name(NULL, found, ProcedureRelationId, NULL)));
@@ -384,6 +384,13 @@ Oid
 ie_version_view(Oid versions)
 {
 	return dependent(versions, RelationRelationId, IE_HISTORY_SUFFIX);
+}
+
+/* One of the functions, by its suffix, or InvalidOid. */
+Oid
+ie_version_function(Oid versions, const char *suffix)
+{
+	return dependent(versions, ProcedureRelationId, suffix);
 }
 
 /* A function or view that depends on the version table, by its suffix. */

@@ -56,7 +56,8 @@ ie_add_versioning(PG_FUNCTION_ARGS)
 	rel = ie_open_relation(PG_GETARG_OID(0), AccessShareLock);
 	ie_check_owner(rel);
 	relation_close(rel, AccessShareLock);
-	rel = ie_open_relation(PG_GETARG_OID(0), ShareRowExclusiveLock);
+	ie_lock_patiently(PG_GETARG_OID(0), ShareRowExclusiveLock);
+	rel = ie_open_relation(PG_GETARG_OID(0), NoLock);
 	ie_check_owner(rel);
 	if (ie_read_versioned(RelationGetRelid(rel), &row))
 	{

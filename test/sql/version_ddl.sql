@@ -111,6 +111,27 @@ ALTER TABLE version_ddl_other.thing ADD COLUMN later date DEFAULT '2026-01-01';
 SELECT id, qty, later FROM item__as_of('infinity') ORDER BY 1;
 SELECT id, row_version AS v, qty, later FROM thing_history WHERE id = 2 ORDER BY 1, 2;
 SELECT * FROM immutable.verify_versions('version_ddl_other.thing');
+-- another owner, as long as they had one owner
+RESET ROLE;
+CREATE ROLE regress_version_ddl_heir;
+GRANT ALL ON SCHEMA version_ddl, version_ddl_other TO regress_version_ddl_heir;
+CREATE VIEW owners AS SELECT c.relname AS name, c.relowner::regrole FROM pg_class c
+WHERE c.relname IN ('thing', 'thing_history', 'item__history', 'item_versions_row_position_seq') AND c.relnamespace::regnamespace::text LIKE 'version_ddl%'
+UNION ALL SELECT p.proname, p.proowner::regrole FROM pg_proc p WHERE p.proname LIKE 'item\_\_%' ORDER BY 1;
+ALTER TABLE version_ddl_other.thing OWNER TO regress_version_ddl_heir;
+SELECT * FROM owners;
+CREATE ROLE regress_version_ddl_vault;
+SELECT immutable.seal_ownership('thing_history', 'regress_version_ddl_vault');
+ALTER TABLE version_ddl_other.thing OWNER TO regress_version_ddl;
+SELECT * FROM owners;
+ALTER TABLE thing_history OWNER TO regress_version_ddl;
+SELECT relowner, count(*) FROM owners GROUP BY 1;
+DROP VIEW owners;
+SET ROLE regress_version_ddl;
+DROP SCHEMA version_ddl_other CASCADE;
+\echo :SQLSTATE
+DROP OWNED BY regress_version_ddl;
+\echo :SQLSTATE
 -- the user's own triggers and indexes on the version table
 CREATE TABLE seen (id integer, v bigint);
 CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO version_ddl.seen VALUES (NEW.id, NEW.row_version); RETURN NEW; END $$;
@@ -165,4 +186,5 @@ SELECT * FROM immutable.verify_versions('part');
 RESET ROLE;
 SELECT immutable.drop_versioning(relation), immutable.unprotect(versions, true) FROM immutable.versioned_tables WHERE relation::text IN ('wide', 'version_ddl_other.thing', 'part');
 DROP SCHEMA version_ddl, version_ddl_other CASCADE;
-DROP ROLE regress_version_ddl;
+DROP OWNED BY regress_version_ddl_vault;
+DROP ROLE regress_version_ddl, regress_version_ddl_heir, regress_version_ddl_vault;

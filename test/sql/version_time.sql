@@ -69,6 +69,41 @@ RESET enable_seqscan;
 RESET enable_bitmapscan;
 SELECT immutable.drop_versioning('item'), immutable.unprotect('item_versions', true);
 
+-- a clock that is set back: versions written meanwhile begin a microsecond after each other
+CREATE TABLE clock (id integer PRIMARY KEY, n integer);
+SELECT immutable.add_versioning('clock');
+INSERT INTO clock VALUES (1, 1), (2, 1);
+-- as if the first version had been written when it was an hour ahead
+SELECT immutable.unprotect('clock_versions', true);
+UPDATE clock_versions SET row_start = row_start + interval '1 hour' WHERE id = 1;
+SELECT immutable.protect('clock_versions');
+UPDATE clock SET n = n + 1;
+UPDATE clock SET n = n + 1;
+DELETE FROM clock;
+INSERT INTO clock VALUES (1, 4);
+SELECT row_version AS v, row_operation AS op, n, row_start - lag(row_start) OVER (ORDER BY row_version) AS later FROM clock_versions WHERE id = 1 ORDER BY 1;
+SELECT row_start - lag(row_start) OVER (ORDER BY row_version) > interval '1 microsecond' AS later FROM clock_versions WHERE id = 2 ORDER BY row_version;
+SELECT i, a.n FROM clock_versions v, generate_series(0, 4) i LEFT JOIN LATERAL (SELECT n FROM clock__as_of(v.row_start + (i - 1) * interval '1 microsecond') a WHERE a.id = 1) a ON true
+WHERE v.id = 1 AND v.row_version = 1 ORDER BY 1;
+SELECT * FROM immutable.verify_versions('clock');
+SELECT immutable.drop_versioning('clock'), immutable.unprotect('clock_versions', true);
+
+-- lazily, over many blocks, in batches that end within a block and with the last one
+CREATE TABLE many (id integer PRIMARY KEY, filler text);
+INSERT INTO many SELECT i, repeat('x', 300) FROM generate_series(1, 203) i;
+SELECT immutable.add_versioning('many', 'lazy');
+DELETE FROM many WHERE id > 200;
+CALL immutable.backfill_versions('many', 1);
+SELECT count(*), count(*) FILTER (WHERE row_operation = 'D') AS gone FROM many_versions;
+SELECT complete FROM immutable.versioned_tables WHERE relation = 'many'::regclass;
+SELECT * FROM immutable.verify_versions('many');
+-- its versions in order of row_position need an index
+SELECT immutable.safe_position('many_versions');
+\echo :SQLSTATE
+CREATE INDEX ON many_versions (row_position);
+SELECT immutable.safe_position('many_versions'), immutable.persist_safe_position('many_versions');
+SELECT immutable.drop_versioning('many'), immutable.unprotect('many_versions', true);
+
 -- keys that are equal and not the same: the row as it was, found by either form
 CREATE TABLE amount (id numeric PRIMARY KEY, n integer);
 INSERT INTO amount VALUES (1.0, 1);
