@@ -70,9 +70,6 @@ ie_protect(PG_FUNCTION_ARGS)
 		ereport(NOTICE,
 				(errmsg("table \"%s\" is already protected",
 						get_rel_name(PG_GETARG_OID(0)))));
-	/* it may be dropped now, or its positions rewritten */
-	if (ie_is_version_table_oid(PG_GETARG_OID(0)))
-		ie_forget_log(PG_GETARG_OID(0));
 	PG_RETURN_VOID();
 }
 
@@ -276,6 +273,9 @@ ie_unprotect(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("table \"%s\" is not protected",
 						get_rel_name(PG_GETARG_OID(0)))));
+	/* it may be dropped now, or its positions rewritten */
+	if (ie_is_version_table_oid(PG_GETARG_OID(0)))
+		ie_forget_log(PG_GETARG_OID(0));
 	PG_RETURN_VOID();
 }
 
