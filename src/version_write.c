@@ -372,7 +372,7 @@ insert_with_triggers(IeVersionWriter *writer, Relation versions)
 	int64		position = DatumGetInt64(writer->new->tts_values[IE_ROW_POSITION - 1]);
 	TupleTableSlot *slot;
 	TransitionCaptureState *capture;
-	IeVersionAdmission before;
+	volatile IeVersionAdmission before;
 
 	InitResultRelInfo(table, versions, 0, NULL, 0);
 	ExecOpenIndices(table, false);
