@@ -39,6 +39,7 @@ enum
 	ARG_COMMUTATIVE
 };
 
+static void check_writable(const char *function);
 static bool is_left_alone(Oid target);
 static bool read_mode(FunctionCallInfo fcinfo, int argno);
 static void check_target(Oid target);
@@ -65,6 +66,7 @@ ie_create_projection(PG_FUNCTION_ARGS)
 	bool		is_inline;
 	IeProjection *projection;
 
+	check_writable("immutable.create_projection()");
 	ie_require_arg(fcinfo, ARG_TARGET, "target");
 	ie_require_arg(fcinfo, ARG_LOG, "log");
 	ie_require_arg(fcinfo, ARG_REDUCER, "reducer");
@@ -94,6 +96,7 @@ ie_drop_projection(PG_FUNCTION_ARGS)
 	Oid			log;
 	Oid			shadow;
 
+	check_writable("immutable.drop_projection()");
 	ie_require_arg(fcinfo, 0, "target");
 	target = PG_GETARG_OID(0);
 	if (is_left_alone(target))
@@ -119,6 +122,14 @@ ie_drop_projection(PG_FUNCTION_ARGS)
 	if (ie_inline_projections(log) == NIL)
 		ie_detach_from_log(log);
 	PG_RETURN_VOID();
+}
+
+/* A standby, or a transaction that may not write, cannot change projections. */
+static void
+check_writable(const char *function)
+{
+	PreventCommandDuringRecovery(function);
+	PreventCommandIfReadOnly(function);
 }
 
 /* Is it a read model that was restored without the registry? */
@@ -148,6 +159,7 @@ ie_set_projection_mode(PG_FUNCTION_ARGS)
 	bool		is_inline;
 	Oid			target;
 
+	check_writable("immutable.set_projection_mode()");
 	ie_require_arg(fcinfo, 0, "target");
 	target = PG_GETARG_OID(0);
 	is_inline = read_mode(fcinfo, 1);

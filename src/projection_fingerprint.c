@@ -37,6 +37,8 @@ ie_projection_is_stale(PG_FUNCTION_ARGS)
 {
 	char	   *recorded = recorded_fingerprint(PG_GETARG_OID(0));
 
+	if (recorded == NULL)
+		(void) ie_known_projection(PG_GETARG_OID(0));	/* raises the error */
 	PG_RETURN_BOOL(recorded != NULL &&
 				   differ(recorded, describe(PG_GETARG_OID(0), NULL)));
 }
