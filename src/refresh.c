@@ -156,7 +156,12 @@ static void
 read_batch(Batch *batch, IeHalt *halt)
 {
 	IeSelection *selection = batch->selection;
+	IeCaller	caller;
 
+	/* a right that is missing may come back: that halts nothing */
+	ie_projection_enter(batch->projection, &caller);
+	ie_check_access(batch->log->log, ACL_SELECT);
+	ie_projection_leave(&caller);
 	ie_forget_upcast();
 	halt->error = ie_attempt(read_some, batch);
 	if (halt->error == NULL || !ie_last_upcast(&halt->position, &halt->event))
