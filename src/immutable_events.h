@@ -428,6 +428,7 @@ extern void ie_reducer_check_order(IeReducer *reducer);
 extern Oid	ie_reducer_function(const IeReducer *reducer);
 extern void ie_reducer_check_types(IeReducer *reducer);
 extern bool ie_reducer_is_current(const IeReducer *reducer);
+extern char *ie_reducer_definition(const IeReducer *reducer);
 extern void ie_state_init(IeReducer *reducer, IeState *state,
 						  Datum initial, bool isnull, MemoryContext context);
 extern Datum ie_state_copy(const IeReducer *reducer, const IeState *state);

@@ -4,7 +4,7 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS immutable_events;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(212);
+SELECT plan(219);
 
 -- what plan() made is used by every role below
 DO $$ BEGIN
@@ -286,6 +286,12 @@ SELECT throws_ok($$SELECT immutable.drop_log('tap_data.source', true)$$, '2BP01'
 SET ROLE tap_other;
 SELECT throws_ok($$SELECT immutable.refresh('tap_data.model')$$, '42501', 'permission denied for projection "model"', 'refresh of another role');
 SELECT throws_ok($$SELECT immutable.wait_for('tap_data.model', 1)$$, '42501', 'permission denied for table model', 'wait_for without SELECT');
+SELECT throws_ok(q, '42501', 'permission denied for projection "model"', q)
+FROM unnest(ARRAY[$$SELECT immutable.skip_event('tap_data.model', 2, 'x')$$, $$SELECT immutable.set_projection_mode('tap_data.model', 'inline')$$,
+	$$SELECT immutable.drop_projection('tap_data.model')$$, $$SELECT * FROM immutable.verify_projection('tap_data.model')$$, $$CALL immutable.catch_up('tap_data.model')$$]) q;
+SELECT throws_ok($$SELECT immutable.create_projection('tap_data.audit', 'tap_data.source', 'tap_data.model')$$, '42501', 'permission denied for table source', 'create_projection without SELECT');
+SET ROLE tap_owner;
+SELECT throws_ok($$CALL immutable.rebuild('tap_data.model')$$, '25001', 'immutable.rebuild cannot run inside a transaction block', 'rebuild in a function');
 
 -- 55000: guards are missing
 SET ROLE tap_owner;

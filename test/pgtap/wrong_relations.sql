@@ -113,7 +113,7 @@ SELECT is_empty(
 	$$SELECT * FROM (SELECT r.name, f, pg_temp.outcome(format(f, r.oid)) AS outcome FROM relation r, unnest(ARRAY[
 		'SELECT immutable.drop_projection(%s)', 'SELECT immutable.refresh(%s)', $q$SELECT immutable.set_projection_mode(%s, 'async')$q$,
 		$q$SELECT immutable.wait_for(%s, 1)$q$, $q$SELECT immutable.skip_event(%s, 1, 'reason')$q$, 'SELECT immutable._projection_is_stale(%s)',
-		'SELECT immutable._projection_has_reached(%s, 1)', 'CALL immutable.catch_up(%s)']) f) o
+		'SELECT immutable._projection_has_reached(%s, 1)', 'CALL immutable.catch_up(%s)', 'SELECT immutable.verify_projection(%s)']) f) o
 	WHERE outcome <> CASE name WHEN 'nothing' THEN '42P01' ELSE '42809' END$$,
 	'what is no read model is refused with 42809 by every function of projections');
 SELECT is_empty(
