@@ -27,7 +27,7 @@ PROVE_TESTS = test/t/*.pl
 PG_CONFIG ?= $(shell .ci/setup --pg-config)
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 
-.PHONY: demo test bench
+.PHONY: demo test test-sqlsmith bench
 ifneq ($(wildcard $(PGXS)),)
 include $(PGXS)
 
@@ -56,3 +56,9 @@ test:
 bench:
 	@.ci/setup
 	@bench/run
+
+# by hand: random queries, for ten minutes unless SECONDS says otherwise
+test-sqlsmith:
+	@.ci/setup
+	@KEEP_LOG=$${KEEP_LOG:-/tmp/sqlsmith.log} .ci/with-cluster -c fsync=off -c 'log_line_prefix=%e ' \
+		sh -c 'SERVER_LOG=$$PGHOST/log exec test/fuzz/sqlsmith $(SECONDS) $(SEED)'
