@@ -1,0 +1,155 @@
+# Every public function under conditions in which it cannot do its work: in a
+# transaction that may only read, on a standby, while all it needs is locked
+# (lock_timeout, statement_timeout), and called by roles with few rights or none.
+# Each answers with the one SQLSTATE that says so, and nothing is half done.
+# A function that is missing here fails the test.
+
+use strict;
+use warnings FATAL => 'all';
+use File::Basename;
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+# the calls, each good in the database that populate.sql makes
+my %call = (
+	ack => "ack('leased', 1)",
+	add_upcaster => "add_upcaster('ledger', 't1', 1, 'newer')",
+	append => "append('ledger', 'new', 't')",
+	append_batch => "append_batch('ledger', 'new', ARRAY[ROW('t', NULL, NULL, NULL, NULL)]::immutable.new_event[])",
+	append_json => q(append_json('ledger', 'new', '[{"type": "t"}]')),
+	catch_up => "catch_up('async_model')",
+	check_log => "check_log('ledger')",
+	create_consumer => "create_consumer('new', 'ledger')",
+	create_log => "create_log('fz.new_log')",
+	create_projection => "create_projection('bare', 'ledger', 'bare')",
+	disable_snapshots => "disable_snapshots('snapped', 'counts')",
+	drop_consumer => "drop_consumer('free')",
+	drop_log => "drop_log('loose_free', true)",
+	drop_projection => "drop_projection('inline_model')",
+	drop_upcaster => "drop_upcaster('upcasted', 't1', 1)",
+	enable_commands => "enable_commands('app_log')",
+	enable_snapshots => "enable_snapshots('ledger', 'counts')",
+	explain_reducer => "explain_reducer('counts')",
+	fold => "fold(0::bigint, 'int8pl', 1::bigint)",
+	guard_report => "guard_report('audit')",
+	handle => "handle('ledger', 's1', '{}', 0::bigint, 'decides', 'counts')",
+	horizon => "horizon('ledger')",
+	json_patch => q(json_patch('{}', (1, now(), 1, NULL, 1, 's', 't', '{"patch": []}', '{}')::immutable.event)),
+	merge_patch => q(merge_patch('{}', (1, now(), 1, NULL, 1, 's', 't', '{}', '{}')::immutable.event)),
+	nack => "nack('leased', 1, 'error')",
+	persist_safe_position => "persist_safe_position('ledger')",
+	poll => "poll('free')",
+	protect => "protect('plain')",
+	read_log => "read_log('ledger')",
+	read_stream => "read_stream('ledger', 's1')",
+	rebuild => "rebuild('async_model')",
+	refresh => "refresh('async_model')",
+	renew => "renew('leased', '1 hour')",
+	replay => "replay('ledger', 's1', 0::bigint, 'counts')",
+	replay_all => "replay_all('ledger', 0::bigint, 'counts')",
+	safe_position => "safe_position('ledger')",
+	seal_ownership => "seal_ownership('audit')",
+	seek => "seek('free', 5)",
+	set_projection_mode => "set_projection_mode('async_model', 'inline')",
+	skip_event => "skip_event('halted_model', 9, 'reason')",
+	start_worker => "start_worker()",
+	stop_worker => "stop_worker()",
+	stream_version => "stream_version('ledger', 's1')",
+	sync_position => "sync_position('ledger')",
+	unpark => "unpark('parked', 's1')",
+	unprotect => "unprotect('audit')",
+	upcast => "upcast('upcasted', (SELECT ROW(1, now(), 1, NULL, 1, 's', 't1', '{}', '{}')::immutable.event))",
+	verify_projection => "verify_projection('inline_model')",
+	wait_for => "wait_for('async_model', 1)");
+
+my $node = PostgreSQL::Test::Cluster->new('primary');
+$node->init(allows_streaming => 1);
+$node->append_conf('postgresql.conf', "fsync = off\nautovacuum = off\n");
+$node->start;
+$node->safe_psql('postgres', "CREATE ROLE $_") for qw(fuzz_owner fuzz_app fuzz_nobody);
+$node->command_ok(
+	[ 'psql', '-Xq', '-v', 'ON_ERROR_STOP=1', '-d', $node->connstr('postgres'), '-f', dirname(__FILE__) . '/../fuzz/populate.sql' ],
+	'a database with something of everything');
+$node->safe_psql('postgres', q{
+SET client_min_messages = error;
+SELECT immutable.create_log('loose_free');
+CALL immutable.catch_up('behind_model');
+CALL immutable.catch_up('typed_model');
+SELECT immutable.persist_safe_position('ledger');
+});
+my %procedure = map { $_ => 1 } split /\n/,
+  $node->safe_psql('postgres', q{SELECT proname FROM pg_proc WHERE pronamespace = 'immutable'::regnamespace AND prokind = 'p'});
+my @names = split /\n/, $node->safe_psql('postgres', q{
+	SELECT proname FROM pg_proc WHERE pronamespace = 'immutable'::regnamespace AND proname !~ '^_' ORDER BY proname COLLATE "C"});
+is(join(' ', sort keys %call), "@names", 'every public function has its call');
+
+$node->backup('base');
+my $standby = PostgreSQL::Test::Cluster->new('standby');
+$standby->init_from_backup($node, 'base', has_streaming => 1);
+$standby->start;
+$node->wait_for_catchup($standby, 'replay', $node->lsn('insert'));
+
+my $before = fingerprint();
+my %outcome;
+$outcome{read_only} = sweep($node, 'SET default_transaction_read_only = on;');
+$outcome{standby} = sweep($standby, '');
+my $holder = $node->background_psql('postgres');
+$holder->query_safe(q{BEGIN;
+	SELECT format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', string_agg(c.oid::regclass::text, ', ')) FROM pg_class c
+	WHERE relkind IN ('r', 'p') AND relnamespace IN ('fz'::regnamespace, 'immutable'::regnamespace) \gexec});
+$outcome{lock_timeout} = sweep($node, 'SET lock_timeout = 20;');
+$outcome{statement_timeout} = sweep($node, 'SET statement_timeout = 50;');
+$holder->query_safe('ROLLBACK;');
+$holder->quit;
+$outcome{nobody} = sweep($node, 'SET ROLE fuzz_nobody;');
+$outcome{app} = sweep($node, 'SET ROLE fuzz_app;');
+is(fingerprint(), $before, 'nothing was half done');
+$outcome{superuser} = sweep($node, '');
+
+my @conditions = qw(superuser read_only standby lock_timeout statement_timeout app nobody);
+my %unknown = %call;
+while (my $line = <DATA>)
+{
+	my ($name, @expected) = split ' ', $line;
+	my @got = map { $outcome{$_}{$name} // 'none' } @conditions;
+	is("@got", "@expected", $name);
+	delete $unknown{$name};
+}
+# for whoever adds a function: the line to add, when it is as it should be
+is(join('', map { my $name = $_; sprintf "%-22s %s\n", $name, join ' ', map { $outcome{$_}{$name} // 'none' } @conditions } sort keys %unknown),
+	'', 'what each answers is known');
+
+$standby->stop;
+$node->stop;
+done_testing();
+
+# Call each function, undo what it has done, and note how it ended.
+sub sweep
+{
+	my ($server, $settings) = @_;
+
+	my $script = join '', map {
+		$procedure{$_} ? "CALL immutable.$call{$_};\n\\echo == $_ :SQLSTATE\n"
+		  : "BEGIN;\nSELECT immutable.$call{$_};\n\\echo == $_ :SQLSTATE\nROLLBACK;\n"
+	} sort keys %call;
+	my ($in, $out, $err) = ("SET search_path = fz;\n$settings\n$script", '', '');
+	IPC::Run::run([ 'psql', '-XAtq', '-d', $server->connstr('postgres') ], '<', \$in, '>', \$out, '2>', \$err);
+	my %ended = $out =~ /^== (\w+) (\w+)$/mg;
+	return \%ended;
+}
+
+# What stands in the database, but for times.
+sub fingerprint
+{
+	my $tables = $node->safe_psql('postgres', q{
+		SELECT format($q$SELECT %1$L || ' ' || md5(string_agg(r, '' ORDER BY r))
+			FROM (SELECT (to_jsonb(t) - '{failed_at,refreshed_at,polled_at}'::text[])::text AS r FROM %1$s t) s$q$, c.oid::regclass)
+		FROM pg_class c WHERE relkind IN ('r', 'p') AND relnamespace IN ('fz'::regnamespace, 'immutable'::regnamespace) ORDER BY 1});
+	return $node->safe_psql('postgres', join("; ", split /;;/, $tables =~ s/\) s\n/) s;;/gr) . q{;
+		SELECT md5(string_agg(x, '|' ORDER BY x)) FROM (SELECT format('%s %s %s', tgrelid::regclass, tgname, tgenabled) AS x FROM pg_trigger
+		UNION ALL SELECT relname || relkind FROM pg_class WHERE relnamespace = 'fz'::regnamespace
+		UNION ALL SELECT rolname FROM pg_roles) f});
+}
+
+__DATA__
