@@ -144,9 +144,9 @@ sub fingerprint
 {
 	my $tables = $node->safe_psql('postgres', q{
 		SELECT format($q$SELECT %1$L || ' ' || md5(string_agg(r, '' ORDER BY r))
-			FROM (SELECT (to_jsonb(t) - '{failed_at,refreshed_at,polled_at}'::text[])::text AS r FROM %1$s t) s$q$, c.oid::regclass)
+			FROM (SELECT (to_jsonb(whole_row) - '{failed_at,refreshed_at,polled_at}'::text[])::text AS r FROM %1$s whole_row) s$q$, c.oid::regclass)
 		FROM pg_class c WHERE relkind IN ('r', 'p') AND relnamespace IN ('fz'::regnamespace, 'immutable'::regnamespace) ORDER BY 1});
-	return $node->safe_psql('postgres', join("; ", split /;;/, $tables =~ s/\) s\n/) s;;/gr) . q{;
+	return $node->safe_psql('postgres', ($tables =~ s/\) s$/) s;/gmr) . q{
 		SELECT md5(string_agg(x, '|' ORDER BY x)) FROM (SELECT format('%s %s %s', tgrelid::regclass, tgname, tgenabled) AS x FROM pg_trigger
 		UNION ALL SELECT relname || relkind FROM pg_class WHERE relnamespace = 'fz'::regnamespace
 		UNION ALL SELECT rolname FROM pg_roles) f});
