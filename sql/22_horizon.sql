@@ -94,7 +94,8 @@ AS $$
 DECLARE
 	since timestamptz;
 BEGIN
-	IF NOT EXISTS (SELECT FROM pg_class WHERE oid = log) THEN
+	PERFORM FROM pg_class WHERE oid = log;
+	IF NOT FOUND THEN
 		RETURN NULL;
 	END IF;
 	EXECUTE format('SELECT recorded_at FROM %s WHERE position > $1 AND position <= $2 ORDER BY position LIMIT 1', log)

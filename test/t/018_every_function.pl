@@ -13,7 +13,7 @@ use Test::More;
 
 # the calls, each good in the database that populate.sql makes
 my %call = (
-	ack => "ack('leased', 1)",
+	ack => "ack('free', 1) FROM (SELECT count(*) FROM immutable.poll('free', lease => '1 hour')) p",
 	add_upcaster => "add_upcaster('ledger', 't1', 1, 'newer')",
 	append => "append('ledger', 'new', 't')",
 	append_batch => "append_batch('ledger', 'new', ARRAY[ROW('t', NULL, NULL, NULL, NULL)]::immutable.new_event[])",
@@ -37,7 +37,7 @@ my %call = (
 	horizon => "horizon('ledger')",
 	json_patch => q(json_patch('{}', (1, now(), 1, NULL, 1, 's', 't', '{"patch": []}', '{}')::immutable.event)),
 	merge_patch => q(merge_patch('{}', (1, now(), 1, NULL, 1, 's', 't', '{}', '{}')::immutable.event)),
-	nack => "nack('leased', 1, 'error')",
+	nack => "nack('free', 1, 'error') FROM (SELECT count(*) FROM immutable.poll('free', lease => '1 hour')) p",
 	persist_safe_position => "persist_safe_position('ledger')",
 	poll => "poll('free')",
 	protect => "protect('plain')",
@@ -45,7 +45,7 @@ my %call = (
 	read_stream => "read_stream('ledger', 's1')",
 	rebuild => "rebuild('async_model')",
 	refresh => "refresh('async_model')",
-	renew => "renew('leased', '1 hour')",
+	renew => "renew('free', '1 hour') FROM (SELECT count(*) FROM immutable.poll('free', lease => '1 hour')) p",
 	replay => "replay('ledger', 's1', 0::bigint, 'counts')",
 	replay_all => "replay_all('ledger', 0::bigint, 'counts')",
 	safe_position => "safe_position('ledger')",
@@ -99,7 +99,7 @@ $holder->query_safe(q{BEGIN;
 	SELECT format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', string_agg(c.oid::regclass::text, ', ')) FROM pg_class c
 	WHERE relkind IN ('r', 'p') AND relnamespace IN ('fz'::regnamespace, 'immutable'::regnamespace) \gexec});
 $outcome{lock_timeout} = sweep($node, 'SET lock_timeout = 20;');
-$outcome{statement_timeout} = sweep($node, 'SET statement_timeout = 50;');
+$outcome{statement_timeout} = sweep($node, 'SET statement_timeout = 150;');
 $holder->query_safe('ROLLBACK;');
 $holder->quit;
 $outcome{nobody} = sweep($node, 'SET ROLE fuzz_nobody;');
@@ -124,7 +124,8 @@ $standby->stop;
 $node->stop;
 done_testing();
 
-# Call each function, undo what it has done, and note how it ended.
+# Call each function, undo what it has done, and note how it ended. A worker has
+# waits of its own.
 sub sweep
 {
 	my ($server, $settings) = @_;
@@ -132,7 +133,7 @@ sub sweep
 	my $script = join '', map {
 		$procedure{$_} ? "CALL immutable.$call{$_};\n\\echo == $_ :SQLSTATE\n"
 		  : "BEGIN;\nSELECT immutable.$call{$_};\n\\echo == $_ :SQLSTATE\nROLLBACK;\n"
-	} sort keys %call;
+	} grep { !($settings =~ /timeout/ && /_worker$/) } sort keys %call;
 	my ($in, $out, $err) = ("SET search_path = fz;\n$settings\n$script", '', '');
 	IPC::Run::run([ 'psql', '-XAtq', '-d', $server->connstr('postgres') ], '<', \$in, '>', \$out, '2>', \$err);
 	my %ended = $out =~ /^== (\w+) (\w+)$/mg;
@@ -145,11 +146,62 @@ sub fingerprint
 	my $tables = $node->safe_psql('postgres', q{
 		SELECT format($q$SELECT %1$L || ' ' || md5(string_agg(r, '' ORDER BY r))
 			FROM (SELECT (to_jsonb(whole_row) - '{failed_at,refreshed_at,polled_at}'::text[])::text AS r FROM %1$s whole_row) s$q$, c.oid::regclass)
-		FROM pg_class c WHERE relkind IN ('r', 'p') AND relnamespace IN ('fz'::regnamespace, 'immutable'::regnamespace) ORDER BY 1});
+		FROM pg_class c WHERE relkind IN ('r', 'p') AND relnamespace IN ('fz'::regnamespace, 'immutable'::regnamespace)
+			AND c.oid <> 'immutable.safe_positions'::regclass	-- a worker writes it
+		ORDER BY 1});
 	return $node->safe_psql('postgres', ($tables =~ s/\) s$/) s;/gmr) . q{
 		SELECT md5(string_agg(x, '|' ORDER BY x)) FROM (SELECT format('%s %s %s', tgrelid::regclass, tgname, tgenabled) AS x FROM pg_trigger
-		UNION ALL SELECT relname || relkind FROM pg_class WHERE relnamespace = 'fz'::regnamespace
+		UNION ALL SELECT format('%s %s', relname, relkind) FROM pg_class WHERE relnamespace = 'fz'::regnamespace
 		UNION ALL SELECT rolname FROM pg_roles) f});
 }
 
 __DATA__
+ack                    00000 25006 25006 55P03 57014 42501 42501
+add_upcaster           00000 25006 25006 55P03 57014 42501 42501
+append                 00000 25006 25006 55P03 57014 00000 42501
+append_batch           00000 25006 25006 55P03 57014 00000 42501
+append_json            00000 25006 25006 55P03 57014 00000 42501
+catch_up               00000 25006 25006 55P03 57014 42501 42501
+check_log              00000 00000 00000 55P03 57014 00000 42501
+create_consumer        00000 25006 25006 55P03 57014 00000 42501
+create_log             00000 25006 25006 55P03 57014 42501 42501
+create_projection      00000 25006 25006 55P03 57014 42501 42501
+disable_snapshots      00000 25006 25006 55P03 57014 42501 42501
+drop_consumer          00000 25006 25006 55P03 57014 42501 42501
+drop_log               00000 25006 25006 55P03 57014 42501 42501
+drop_projection        00000 25006 25006 55P03 57014 42501 42501
+drop_upcaster          00000 25006 25006 55P03 57014 42501 42501
+enable_commands        00000 25006 25006 55P03 57014 42501 42501
+enable_snapshots       00000 25006 25006 55P03 57014 42501 42501
+explain_reducer        00000 00000 00000 00000 00000 00000 00000
+fold                   00000 00000 00000 00000 00000 00000 00000
+guard_report           00000 00000 00000 55P03 57014 00000 00000
+handle                 00000 25006 25006 55P03 57014 00000 42501
+horizon                00000 00000 00000 55P03 57014 00000 42501
+json_patch             00000 00000 00000 00000 00000 00000 00000
+merge_patch            00000 00000 00000 00000 00000 00000 00000
+nack                   00000 25006 25006 55P03 57014 42501 42501
+persist_safe_position  00000 25006 25006 55P03 57014 00000 42501
+poll                   00000 25006 25006 55P03 57014 42501 42501
+protect                00000 25006 25006 55P03 57014 42501 42501
+read_log               00000 00000 00000 55P03 57014 00000 42501
+read_stream            00000 00000 00000 55P03 57014 00000 42501
+rebuild                00000 25006 25006 55P03 57014 42501 42501
+refresh                00000 25006 25006 55P03 57014 42501 42501
+renew                  00000 25006 25006 55P03 57014 42501 42501
+replay                 00000 00000 00000 55P03 57014 00000 42501
+replay_all             00000 00000 00000 55P03 57014 00000 42501
+safe_position          00000 00000 00000 55P03 57014 00000 42501
+seal_ownership         00000 25006 25006 55P03 57014 42501 42501
+seek                   00000 25006 25006 55P03 57014 42501 42501
+set_projection_mode    00000 25006 25006 55P03 57014 42501 42501
+skip_event             00000 25006 25006 55P03 57014 42501 42501
+start_worker           00000 00000 25006 none none 42501 42501
+stop_worker            00000 00000 00000 none none 42501 42501
+stream_version         00000 00000 00000 55P03 57014 00000 42501
+sync_position          00000 25006 25006 55P03 57014 42501 42501
+unpark                 00000 25006 25006 55P03 57014 42501 42501
+unprotect              00000 25006 25006 55P03 57014 42501 42501
+upcast                 00000 00000 00000 55P03 57014 00000 00000
+verify_projection      00000 00000 00000 55P03 57014 42501 42501
+wait_for               00000 00000 00000 55P03 57014 42501 42501
