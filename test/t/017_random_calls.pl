@@ -311,14 +311,14 @@ sub value
 	if ($type eq 'regclass')
 	{
 		return 'NULL::regclass' if chance($wild / 3);
-		return pick("0::regclass", "1::regclass", "4294967295::regclass", '(SELECT reltoastrelid::regclass FROM pg_class WHERE oid = \'ledger\'::regclass)') if chance($wild / 5);
+		return pick("0::regclass", "1::regclass", "4294967295::regclass", '(SELECT reltoastrelid::regclass FROM pg_class WHERE oid = \'ledger\'::regclass)') if chance($wild / 2);
 		return quoted(pick(@relations)) . $cast if !$good || chance($wild);
 		return pick(@$good) . $cast;
 	}
 	if ($type eq 'regproc')
 	{
 		return 'NULL::regproc' if chance($wild / 3);
-		return pick('0::regproc', '1::regproc', "'fz.twofold(bigint, immutable.event)'::regprocedure::regproc") if chance($wild / 5);
+		return pick('0::regproc', '1::regproc', "'fz.twofold(bigint, immutable.event)'::regprocedure::regproc") if chance($wild / 2);
 		return quoted(pick($name eq 'decide' && !chance($wild) ? qw(decides decides decides_badly decides_nothing decides_twice rejects)
 			: $name eq 'upcaster' && !chance($wild) ? qw(newer no_newer null_newer fickle)
 			: chance(0.5) ? qw(counts counts_slowly bare inline_model async_model behind_model) : @reducers)) . $cast;
