@@ -4,7 +4,8 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS immutable_events;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(41);
+SET LOCAL track_functions = 'all';
+SELECT plan(42);
 
 DO $$ BEGIN
 	EXECUTE format('GRANT ALL ON ALL TABLES IN SCHEMA %1$s TO PUBLIC; GRANT ALL ON ALL SEQUENCES IN SCHEMA %1$s TO PUBLIC', pg_my_temp_schema()::regnamespace);
@@ -190,6 +191,10 @@ RESET ROLE;
 SELECT lives_ok($$SELECT pg_temp.in_hostile('SELECT immutable.unprotect(''tap_victim.audit'')')$$, 'unprotect by a superuser');
 SELECT lives_ok($$SELECT pg_temp.in_hostile('SELECT immutable.drop_log(''tap_victim.wide'', true)')$$, 'drop_log by a superuser');
 SELECT is((SELECT count(*) FROM hostile.guard_changes), 0::bigint, 'the audit trail is the real one');
+
+-- every function that can be called in a transaction has been
+SELECT is_empty($$SELECT proname FROM pg_proc p WHERE pronamespace = 'immutable'::regnamespace AND proname !~ '^_' AND prokind = 'f'
+	AND NOT EXISTS (SELECT FROM pg_stat_xact_user_functions f WHERE f.funcid = p.oid)$$, 'every function was called');
 
 SELECT * FROM finish();
 ROLLBACK;
