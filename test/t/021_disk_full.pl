@@ -48,6 +48,7 @@ for my $log ('ledger', 'parted')
 	is(query("SELECT count(*) FROM immutable.check_log('$log')"), 0, "$log: check_log finds nothing");
 }
 is(query('SELECT n FROM inline'), $batches{ledger} * 100, 'the inline read model has what the log has');
+diag(query("SELECT immutable.refresh('wide', 1000000)"), query('SELECT position, error, error_position FROM immutable.projection_status'), query('SELECT count(*) FROM wide'));
 # the server tells a full disk (53100), which nobody counts against an event, from
 # a file that is too large, which halts the projection before the event
 is(query("SELECT immutable.refresh('wide', 1000000) > 100"), 't', 'refresh: comes as far as there is room');
