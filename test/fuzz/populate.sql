@@ -133,6 +133,16 @@ INSERT INTO audit VALUES (1, 'one');
 INSERT INTO audit_parts VALUES (1, 'one'), (2, 'two');
 SELECT immutable.protect('audit'), immutable.protect('audit_parts') \g /dev/null
 
+-- versioned tables
+CREATE TABLE product (id integer PRIMARY KEY, label text);
+CREATE TABLE lazy_product (a integer, b text, n numeric, PRIMARY KEY (b, a));
+INSERT INTO lazy_product SELECT n, 'b', n FROM generate_series(1, 10) n;
+SELECT immutable.add_versioning('product'), immutable.add_versioning('lazy_product', 'lazy') \g /dev/null
+INSERT INTO product SELECT n, 'new' FROM generate_series(1, 10) n;
+UPDATE product SET label = 'changed' WHERE id < 6;
+DELETE FROM product WHERE id = 2;
+UPDATE lazy_product SET n = 0 WHERE a = 3;
+
 -- relations that are none of these
 CREATE TABLE plain (stream text, version bigint);
 CREATE TABLE parent (n integer PRIMARY KEY);

@@ -62,6 +62,7 @@ my %relations = map { $_ => 1 } qw(
   ledger wide loose empty secured upcasted snapped app_log broken ledger_commands snapped_snapshots wide_p0
   bare inline_model async_model behind_model halted_model typed_model fan_model dropped_column
   audit audit_parts audit_part audit_rest audit_rest_0
+  product lazy_product product_versions product__history
   plain parent child referencing no_columns same_columns typed typed_parts unlogged view matview sequence foreign_table
   pair ledger_pkey ledger_position_seq wide_pkey
   pg_class pg_proc pg_authid pg_database pg_class_oid_index pg_largeobject pg_statistic information_schema.tables
@@ -138,11 +139,17 @@ my %by_type = (
 );
 my %by_name = (
 	log => [ map { quoted($_) } @logs ],
-	target => [ map { quoted($_) } @models, @models, qw(audit audit_parts plain parent) ],
+	target => [ map { quoted($_) } @models, @models, qw(product lazy_product product lazy_product audit audit_parts plain parent) ],
 	initial => $by_type{anyelement},
 	consumer => [ qw('free' 'leased' 'parked' 'sharded' 'new'), sql_string('x"; DROP TABLE public.canary; --') ],
 	stream => [ qw('s0' 's1' 's2' 's3' 's4' 's6' 'new') ],
 	type => [ qw('t0' 't1' 't2' 'bad') ],
+	backfill => [ qw('now' 'lazy') ],
+	batch => [ qw(1 100) ],
+	query => [ "'SELECT 77 AS id, ''a''::text AS label, ''2020-01-01''::timestamptz AS row_start'", "'SELECT 1'", "'TABLE product'" ],
+	'key jsonb' => [ (q('{"id": 1}'), q('{"id": 2}')) x 3, q('{"a": 3, "b": "b"}'), q('{"id": null}'), @{ $by_type{jsonb} } ],
+	from_version => [ qw(1 2 3) ],
+	to_version => [ qw(1 2 3) ],
 	mode => [ qw('inline' 'async') ],
 	error => [ qw('error') ],
 	owner => [ qw('fuzz_owner' 'immutable_owner' 'fuzz_nobody' 'postgres' 'nobody' 'pg_monitor') ],
@@ -155,7 +162,7 @@ my %by_name = (
 	'events jsonb' => [ (q('[{"type": "t"}]'), q('[{"type": "t1", "data": {"n": 5}}, {"type": "t2", "metadata": {}}]')) x 2, @{ $by_type{jsonb} } ],
 	'events immutable.new_event[]' => $by_type{'immutable.new_event[]'},
 	data => $by_type{jsonb},
-	key => $by_type{'text[]'},
+	'key text[]' => $by_type{'text[]'},
 );
 # slow, so seldom: what is near the limits of memory
 my %huge = (

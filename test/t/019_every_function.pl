@@ -15,6 +15,13 @@ use Test::More;
 my %call = (
 	ack => "ack('free', 1) FROM (SELECT count(*) FROM immutable.poll('free', lease => '1 hour')) p",
 	add_upcaster => "add_upcaster('ledger', 't1', 1, 'newer')",
+	add_versioning => "add_versioning('bare')",
+	backfill_versions => "backfill_versions('lazy_product')",
+	drop_versioning => "drop_versioning('product')",
+	import_versions => q(import_versions('product', 'SELECT 77 AS id, ''a''::text AS label, ''2020-01-01''::timestamptz AS row_start')),
+	revert_row => q(revert_row('product', '{"id": 1}', 1)),
+	row_diff => q(row_diff('product', '{"id": 1}', 1, 2)),
+	verify_versions => "verify_versions('product')",
 	append => "append('ledger', 'new', 't')",
 	append_batch => "append_batch('ledger', 'new', ARRAY[ROW('t', NULL, NULL, NULL, NULL)]::immutable.new_event[])",
 	append_json => q(append_json('ledger', 'new', '[{"type": "t"}]')),
@@ -205,3 +212,10 @@ unprotect              00000 25006 25006 55P03 57014 42501 42501
 upcast                 00000 00000 00000 55P03 57014 00000 00000
 verify_projection      00000 00000 00000 55P03 57014 42501 42501
 wait_for               00000 00000 00000 55P03 57014 42501 42501
+add_versioning         00000 25006 25006 55P03 57014 42501 42501
+backfill_versions      00000 25006 25006 55P03 57014 42501 42501
+drop_versioning        00000 25006 25006 55P03 57014 42501 42501
+import_versions        55000 55000 55000 55P03 57014 42501 42501
+revert_row             00000 25006 25006 55P03 57014 42501 42501
+row_diff               00000 00000 00000 55P03 57014 42501 42501
+verify_versions        00000 00000 00000 55P03 57014 42501 42501
