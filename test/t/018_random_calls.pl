@@ -20,7 +20,7 @@ use Time::HiRes qw(time);
 
 my $seed = $ENV{RANDOM_CALLS_SEED} // 20261123;
 my $seconds = $ENV{RANDOM_CALLS_SECONDS};
-my $batches = 10;
+my $batches = 16;
 my $calls = 400;		# in a batch
 my $keep = $ENV{RANDOM_CALLS_KEEP};
 note "seed $seed, ", $seconds ? "$seconds seconds" : "$batches batches";
@@ -155,6 +155,7 @@ my %by_name = (
 	owner => [ qw('fuzz_owner' 'immutable_owner' 'fuzz_nobody' 'postgres' 'nobody' 'pg_monitor') ],
 	name => [ "'fz.new_log'", "'new_log'", "'ledger'", "'fz.\"x''; --\"'" ],
 	partitions => [ qw(0 1 2 5) ],
+	schema_version => [ qw(1 1 2) ],
 	every => [ qw(1 2 100) ],
 	shards => [ qw(1 2 7) ],
 	timeout => [ "'0'", "'5 ms'" ],
