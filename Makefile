@@ -42,7 +42,7 @@ PROVE_TESTS = test/t/*.pl
 PG_CONFIG ?= $(shell .ci/setup --pg-config)
 PGXS := $(shell $(PG_CONFIG) --pgxs 2>/dev/null)
 
-.PHONY: demo test bench lint test-matrix test-upgrade test-ubsan test-valgrind coverage dist deb test-dist test-deb
+.PHONY: demo test bench lint test-matrix test-upgrade test-sqlsmith test-ubsan test-valgrind coverage dist deb test-dist test-deb
 ifneq ($(wildcard $(PGXS)),)
 include $(PGXS)
 
@@ -108,3 +108,9 @@ test-deb:
 bench:
 	@.ci/setup
 	@bench/run
+
+# by hand: random queries, for ten minutes unless SECONDS says otherwise
+test-sqlsmith:
+	@.ci/setup
+	@KEEP_LOG=$${KEEP_LOG:-/tmp/sqlsmith.log} .ci/with-cluster -c fsync=off -c 'log_line_prefix=%e ' \
+		sh -c 'SERVER_LOG=$$PGHOST/log exec test/fuzz/sqlsmith $(SECONDS) $(SEED)'
