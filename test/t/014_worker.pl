@@ -416,7 +416,7 @@ sub crash
 		my $load;
 
 		$node->safe_psql('postgres', sprintf $append, 5000);
-		$load = session($node, join "\n", map { sprintf "$append;", 20 } 1 .. 200);
+		$load = session($node, join "\n", map { sprintf "$append;", 20 } 1 .. 2000);
 		usleep(150_000 * $round);
 		my $at_work = 0;
 		for (1 .. 200)
