@@ -1,0 +1,194 @@
+# peers: the same work done by others, in the same run: see bench/peers/.
+
+PEER_STREAMS=${PEER_STREAMS:-10000}	# streams in appends, one event each at first
+PEER_LOOP=${PEER_LOOP:-20000}	# appends in one transaction
+PEER_EVENTS=${PEER_EVENTS:-200000}	# events stored, read and folded
+PEER_NODE=${PEER_NODE:-500}	# calls from node a round
+export ROUNDS SECONDS_PGBENCH LATENCY_SECONDS PEER_STREAMS PEER_EVENTS PEER_NODE
+
+. bench/peers/lib.sh
+samples=$(mktemp)
+stores=(immutable bare plpgsql messagedb emmett pgq)
+
+# peers: every part below
+peers() {
+	peers_append
+	peers_durable
+	peers_loop
+	peers_read
+	peers_node
+	peers_feed
+	peers_versions
+}
+
+# load_samples: the measurements into bench.samples and bench.cannot
+load_samples() {
+	sql -c "CREATE TABLE IF NOT EXISTS bench.samples (what text, round integer, contender text, value double precision)" \
+		-c "CREATE TABLE IF NOT EXISTS bench.cannot (what text, contender text, why text)" \
+		-c "TRUNCATE bench.samples, bench.cannot" \
+		-c "\\copy bench.samples FROM '$samples'" 2>/dev/null
+	[ ! -e "$samples.cannot" ] || sql -c "\\copy bench.cannot FROM '$samples.cannot'"
+}
+
+# of WHAT NAME AGAINST: the median of the rounds' ratios
+of() {
+	sql -c "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY a.value / b.value)
+		FROM bench.samples a JOIN bench.samples b USING (what, round)
+		WHERE what = '$1' AND a.contender = '$2' AND b.contender = '$3'"
+}
+
+# middle WHAT NAME: the median of the rounds' values
+middle() {
+	sql -c "SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY value) FROM bench.samples WHERE what = '$1' AND contender = '$2'"
+}
+
+# cell WHAT NAME AGAINST: what stands in the table
+cell() {
+	local value why
+	value=$(middle "$1" "$2")
+	if [ -z "$value" ]; then
+		why=$(sql -c "SELECT why FROM bench.cannot WHERE what = '$1' AND contender = '$2' LIMIT 1")
+		echo "${why:-not run}"
+	elif [ "$2" = "$3" ]; then
+		number "$value"
+	else
+		echo "$(number "$value") ($(printf %.2f "$(of "$1" "$2" "$3")"))"
+	fi
+}
+
+# number N: with three digits that count, or commas between thousands
+number() {
+	awk -v n="$1" 'BEGIN {
+		if (n < 100) { printf "%.3g\n", n; exit }
+		s = sprintf("%.0f", n)
+		while (length(s) > 3) { t = "," substr(s, length(s) - 2) t; s = substr(s, 1, length(s) - 3) }
+		print s t
+	}'
+}
+
+# table TITLE AGAINST "NAME..." WHAT...: a table with a column a contender
+table() {
+	local c what line="| |" rule="|---|" against=$2 names=$3
+	load_samples
+	for c in $names; do
+		what=title_$c
+		line="$line ${!what} |"
+		rule="$rule---|"
+	done
+	{ echo; echo "## $1"; echo; echo "$line"; echo "$rule"; } >>"$tables"
+	for what in "${@:4}"; do
+		line="| $what |"
+		for c in $names; do line="$line $(cell "$what" "$c" "$against") |"; done
+		echo "$line" >>"$tables"
+	done
+}
+under() { { echo; echo "$@"; } >>"$tables"; }
+
+peers_append() {
+	setup_all "${stores[@]}"
+	append_rounds ""
+	table "Appends a second, one a transaction (ratio to the bare table)" bare "${stores[*]}" "append, 1 a transaction, "{"1 client","2 clients","8 clients"}
+	under "synchronous_commit=off, fsync=off. Each peer's own server function, called by pgbench -M prepared; $PEER_STREAMS streams that have an event; the bare table gets versions and rising ids from pgbench. message-db locks the category, here all accounts, until the commit. Emmett's client sends BEGIN and COMMIT as well: see the calls from node."
+}
+
+peers_durable() {
+	npm_packages || true
+	.ci/with-cluster "${settings[@]}" -c fsync=on -c synchronous_commit=on bench/peers/durable "$samples"
+	table "Durable appends a second, one a transaction (ratio to the bare table)" bare "${stores[*]}" "append, 1 a transaction, "{"1 client","2 clients","8 clients"}", durable"
+	under "The same with synchronous_commit=on, fsync=on, in a cluster of its own: the disk decides."
+}
+
+# timed WHAT UNITS NAME ROUND STATEMENT: units a second
+timed() { sample "$1" "$4" "$3" "$(awk -v n="$2" -v ms="$(milliseconds "$3" "$5")" 'BEGIN { print n * 1000 / ms }')"; }
+
+peers_loop() {
+	local i c loop="append, $PEER_LOOP in one transaction, 1,000 streams" batch="append, 50 batches of 1,000 events"
+	setup_all "${stores[@]}"
+	for ((i = 1; i <= ROUNDS; i++)); do
+		for c in $(turns "$i"); do
+			peer "$c" -c "CALL bench.reset(1000)"
+			clean "$c"
+			timed "$loop" "$PEER_LOOP" "$c" "$i" "SELECT bench.loop($PEER_LOOP, 1000)"
+			case $c in immutable | bare | emmett) timed "$batch" 50000 "$c" "$i" "SELECT bench.batch(50, 1000)" ;; esac
+		done
+	done
+	for c in plpgsql messagedb pgq; do cannot "$batch" $c "one event a call"; done
+	table "Events a second inside one transaction (ratio to the bare table)" bare "${stores[*]}" "$loop" "$batch"
+	under "Calls from a loop in PL/pgSQL; the bare table's batch is INSERT ... SELECT FROM unnest."
+}
+
+# fill_stores: the same events in every store, with what they take; once
+fill_stores() {
+	local c start
+	[ -z "${filled:-}" ] || return 0
+	filled=1
+	for c in "${ready[@]}"; do
+		peer "$c" -c "CALL bench.reset(0)"
+		psql -Xq -d postgres -c CHECKPOINT
+		start=$(peer "$c" -c "SELECT pg_current_wal_insert_lsn()")
+		peer "$c" -c "CALL bench.fill($PEER_EVENTS, $((PEER_EVENTS / 100)))"
+		sample "WAL" 1 "$c" "$(peer "$c" -c "SELECT bench.wal_since('$start')::numeric / $PEER_EVENTS")"
+		clean "$c"
+		sample "table" 1 "$c" "$(peer "$c" -c "SELECT bench.table_bytes()::numeric / $PEER_EVENTS")"
+		sample "indexes" 1 "$c" "$(peer "$c" -c "SELECT bench.index_bytes()::numeric / $PEER_EVENTS")"
+	done
+}
+
+peers_read() {
+	local i c read="streams of 100 events read a second" fold="events folded a second, every stream's balance"
+	setup_all "${stores[@]}"
+	fill_stores
+	for ((i = 1; i <= ROUNDS; i++)); do
+		for c in $(turns "$i"); do
+			[ "$c" = pgq ] || sample "$read" "$i" "$c" "$(run_pgbench "$c" "$here/read/$c.pgbench" 1 -D streams=$((PEER_EVENTS / 100)))"
+			case $c in immutable | bare | plpgsql) timed "$fold" "$PEER_EVENTS" "$c" "$i" "SELECT bench.fold()" ;; esac
+		done
+		if npm_packages; then node $here/fold.js "$i" "$fold" >>"$samples"; fi
+	done
+	cannot "$read" pgq "no streams"
+	cannot "$read" node "see the calls from node"
+	cannot "$fold" messagedb "client only"
+	cannot "$fold" emmett "client only, a stream a call"
+	cannot "$fold" pgq "no"
+	table "Reads and folds (ratio to the bare table)" bare "${stores[*]} node" "$read" "$fold"
+	under "Fold: replay_all; a hand-written GROUP BY over the bare table; an aggregate over a function in SQL; a node application that reads the three columns through a cursor of the bare table."
+}
+
+peers_node() {
+	setup_all "${stores[@]}"
+	fill_stores
+	npm_packages || { under "Calls from node: not run, npm or node is not to be had"; return; }
+	node $here/calls.js "$ROUNDS" "$PEER_NODE" >>"$samples"
+	local c append="append, one a call" inline="append with an inline read model" small="state of a stream of 100 events" \
+		long="state of a stream of 10,000 events" snapshot="the same with a snapshot at 9,990" async="async read model, events a second"
+	cannot "$append" plpgsql "as the node application"
+	for c in messagedb pgq; do cannot "$inline" $c "no"; done
+	for c in "$small" "$long"; do cannot "$c" pgq "no streams"; done
+	cannot "$snapshot" plpgsql "by hand"
+	cannot "$snapshot" node "by hand"
+	cannot "$snapshot" messagedb "no (Eventide's Ruby client)"
+	cannot "$snapshot" emmett "no"
+	cannot "$snapshot" pgq "no streams"
+	table "Calls a second from node, one connection (ratio to the node application)" node "immutable node plpgsql messagedb emmett pgq" \
+		"$append" "$inline" "$small" "$long" "$snapshot" "$async"
+	under "node-postgres, prepared statements; Emmett through its own client, which prepares nothing. The node application writes to the bare table and folds outside the database. Async: refresh; INSERT ... SELECT ... GROUP BY ... ON CONFLICT by hand; batches of 1,000 read, folded and upserted by node from the bare table and from message-db; Emmett's consumer with a raw SQL projection over $(sql -c "SELECT least(2000, $PEER_EVENTS)") events; PgQ's batches into the upsert written by hand."
+}
+
+peers_feed() {
+	local c p50="p50, ms from commit to having the event" p99="p99, ms" lost="part of the events lost" rate="events a second at this load" names="immutable bare messagedb emmett pgq"
+	setup_all $names
+	for c in "${ready[@]}"; do
+		sql -d "$(database_of "$c")" -f $here/feed.sql >/dev/null 2>&1
+		pgbench -n -c 8 -j 2 -T $((LATENCY_SECONDS + 1)) -D n="$(date +%s%N | cut -c6-15)" -f "$here/writer/$c.pgbench" "$(database_of "$c")" >/dev/null 2>&1 &
+		peer "$c" -c "CALL bench.reader($LATENCY_SECONDS, '$c')" >/dev/null
+		wait
+		peer "$c" -F ' ' -c "SELECT coalesce(p50, 0), coalesce(p99, 0), lost, events FROM bench.feed" >"$samples.feed"
+		read -r a b l n <"$samples.feed"
+		sample "$p50" 1 "$c" "$a"
+		sample "$p99" 1 "$c" "$b"
+		sample "$lost" 1 "$c" "$(ratio "$l" "$n")"
+		sample "$rate" 1 "$c" "$(ratio "$n" "$LATENCY_SECONDS")"
+	done
+	table "A consumer at 8 writers whose transactions take 1 to 5 ms, one in twenty rolled back (ratio to the naive reader)" bare "$names" "$p50" "$p99" "$lost" "$rate"
+	under "Each reader looks again 1 ms after its last look: read_log; position > last over the bare table; get_category_messages; Emmett's consumer query, which goes on from the last position it saw; PgQ's next batch, with a tick before each look (its daemon ticks once a second). message-db's writers wait for one another, which is why few of its events wait."
+}
