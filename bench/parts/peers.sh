@@ -23,10 +23,10 @@ peers() {
 
 # load_samples: the measurements into bench.samples and bench.cannot
 load_samples() {
-	sql -c "CREATE TABLE IF NOT EXISTS bench.samples (what text, round integer, contender text, value double precision)" \
+	sql -c "SET client_min_messages = warning" -c "CREATE TABLE IF NOT EXISTS bench.samples (what text, round integer, contender text, value double precision)" \
 		-c "CREATE TABLE IF NOT EXISTS bench.cannot (what text, contender text, why text)" \
 		-c "TRUNCATE bench.samples, bench.cannot" \
-		-c "\\copy bench.samples FROM '$samples'" 2>/dev/null
+		-c "\\copy bench.samples FROM '$samples'"
 	[ ! -e "$samples.cannot" ] || sql -c "\\copy bench.cannot FROM '$samples.cannot'"
 }
 

@@ -10,7 +10,9 @@ title_periods='periods' title_tablelog='table_log' title_audit='PL/pgSQL audit (
 
 database_of() { if [ "$1" = messagedb ]; then echo message_store; else echo "peer_$1"; fi; }
 peer() { psql -XqAt -v ON_ERROR_STOP=1 -d "$(database_of "$1")" "${@:2}"; }
-sample() { printf '%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "$4" >>"$samples"; }
+sample() {
+	if [ -n "$4" ]; then printf '%s\t%s\t%s\t%s\n' "$1" "$2" "$3" "$4" >>"$samples"; else echo "bench: $3: no figure for $1" >&2; fi
+}
 cannot() { printf '%s\t%s\t%s\n' "$1" "$2" "$3" >>"$samples.cannot"; }
 
 # npm_packages: node's packages, in $modules; fails when they cannot be had
