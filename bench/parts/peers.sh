@@ -82,6 +82,7 @@ table() {
 		echo "$line" >>"$tables"
 	done
 }
+title_plain='no versions'
 under() { { echo; echo "$@"; } >>"$tables"; }
 
 peers_append() {
@@ -191,4 +192,49 @@ peers_feed() {
 	done
 	table "A consumer at 8 writers whose transactions take 1 to 5 ms, one in twenty rolled back (ratio to the naive reader)" bare "$names" "$p50" "$p99" "$lost" "$rate"
 	under "Each reader looks again 1 ms after its last look: read_log; position > last over the bare table; get_category_messages; Emmett's consumer query, which goes on from the last position it saw; PgQ's next batch, with a tick before each look (its daemon ticks once a second). message-db's writers wait for one another, which is why few of its events wait."
+}
+
+# versions_of TABLE KIND: the transaction that pgbench runs
+versions_of() {
+	case $2 in
+	UPDATE) printf '\\set id random(1, 100000)\nUPDATE %s SET quantity = quantity + 1 WHERE id = :id;\n' "$1" ;;
+	DELETE) printf "DELETE FROM %s WHERE id = (SELECT nextval('%s_id'));\n" "$1" "$1" ;;
+	INSERT) printf "INSERT INTO %s (id, name, price, quantity) VALUES (100000 + nextval('%s_id'), 'a new product', 1.5, 1);\n" "$1" "$1" ;;
+	esac
+}
+
+# ahead KIND: a row for each peer, with the target of being ahead of it
+ahead() {
+	local c title
+	for c in periods tablelog audit; do
+		title=title_$c
+		[ -z "$(middle "$1" $c)" ] || [ -z "$(middle "$1" immutable)" ] ||
+			row "$1 of one versioned row a transaction, rate over ${!title}'s" ">=" 1.00 "$(of "$1" immutable $c)"
+	done
+}
+
+peers_versions() {
+	local i c kind names="immutable plain periods tablelog audit" had
+	createdb peer_versions
+	had=$(psql -XqAt -v ON_ERROR_STOP=1 -d peer_versions -f $here/versions.sql)
+	for kind in UPDATE DELETE INSERT "UPDATE of 100,000 rows in one statement"; do
+		for c in immutable periods tablelog; do
+			case " $had " in *" $c "*) ;; *) cannot "$kind" "$c" "cannot be installed here" ;; esac
+		done
+		for ((i = 1; i <= ROUNDS; i++)); do
+			psql -Xq -d peer_versions -c "CALL bench.reset()" -c "VACUUM ANALYZE" -c CHECKPOINT
+			ready=($had)
+			for c in $(turns "$i"); do
+				if [ "${kind% of *}" = "$kind" ]; then
+					versions_of "$c" "$kind" >"$samples.pgbench"
+					sample "$kind" "$i" "$c" "$(pgbench -n -M prepared -c 1 -T "$SECONDS_PGBENCH" -f "$samples.pgbench" peer_versions 2>/dev/null | sed -n 's/^tps = \([0-9.]*\).*/\1/p')"
+				else
+					sample "$kind" "$i" "$c" "$(psql -XqAt -d peer_versions -c '\timing on' -c "UPDATE $c SET quantity = quantity + 1" | sed -n 's/^Time: \([0-9.]*\) ms.*/\1/p' | awk '{ print 100000000 / $1 }')"
+				fi
+			done
+		done
+	done
+	table "Versioned rows: changes a second (ratio to the table without versions)" plain "$names" UPDATE DELETE INSERT "UPDATE of 100,000 rows in one statement"
+	under "One client, one change a transaction, then a statement over all rows (rows a second). periods $(psql -XqAt -d peer_versions -c "SELECT extversion FROM pg_extension WHERE extname = 'periods'"): add_system_time_period and add_system_versioning; table_log $(psql -XqAt -d peer_versions -c "SELECT extversion FROM pg_extension WHERE extname = 'table_log'"): table_log_init(5, ...), its trigger with user and time; audit: a trigger in PL/pgSQL that writes to_jsonb(OLD) and to_jsonb(NEW). temporal_tables is not in Debian $(. /etc/os-release; echo "$VERSION_ID")."
+	for kind in UPDATE DELETE INSERT; do ahead "$kind"; done
 }

@@ -1,0 +1,52 @@
+# growth: does it stay as fast? One append a transaction, the read of a stream
+# and the refresh of a read model, at 10 thousand, 100 thousand, 1 million
+# events, and with GROWTH_MAX=10000000 at 10 million.
+
+GROWTH_MAX=${GROWTH_MAX:-1000000}
+
+# grow_sample WHAT SIZE MICROSECONDS
+grow_sample() { printf '%s\t%s\t%s\n' "$1" "$2" "$3" >>"$samples.growth"; }
+
+# latency_of FILE: the mean time, in microseconds, of a transaction of pgbench
+latency_of() { pgbench -n -M prepared -c 1 -t "$1" -D streams="$2" -f "bench/growth/$3.pgbench" growth 2>/dev/null | sed -n 's/^latency average = \([0-9.]*\) ms/\1/p' | awk '{ print $1 * 1000 }'; }
+
+growth() {
+	local size i name
+	createdb growth
+	psql -XqAt -v ON_ERROR_STOP=1 -d growth -f bench/peers/common.sql -f bench/growth/growth.sql >/dev/null
+	: >"$samples.growth"
+	for size in 10000 100000 1000000 10000000; do
+		[ "$size" -le "$GROWTH_MAX" ] || continue
+		psql -XqAt -v ON_ERROR_STOP=1 -d growth -c "CALL bench.grow($size)" -c "VACUUM ANALYZE" -c CHECKPOINT >/dev/null
+		for ((i = 1; i <= ROUNDS; i++)); do
+			for name in append insert read select refresh; do
+				grow_sample "$name" "$size" "$(latency_of "$([ $name = refresh ] && echo 20 || echo 1000)" $((size / 100)) "$name")"
+			done
+		done
+	done
+	growth_table
+}
+
+# growth_of NAME SIZE: the median of the rounds, in microseconds
+growth_of() { awk -F '\t' -v w="$1" -v s="$2" '$1 == w && $2 == s { print $3 }' "$samples.growth" | median; }
+
+growth_table() {
+	local size line name
+	{
+		printf '\n## Growth: microseconds by the number of events\n\n'
+		echo "| events | append | INSERT into a bare table | read_stream, 100 events | SELECT, 100 events | append and refresh of 100 events |"
+		echo "|---|---|---|---|---|---|"
+	} >>"$tables"
+	: >"$samples.plot"
+	for size in $(cut -f2 "$samples.growth" | sort -nu); do
+		line="| $(number "$size") |"
+		printf '%s' "$size" >>"$samples.plot"
+		for name in append insert read select refresh; do
+			line="$line $(number "$(growth_of $name "$size")") |"
+			printf ' %s' "$(growth_of $name "$size")" >>"$samples.plot"
+		done
+		echo "$line" >>"$tables"
+		echo >>"$samples.plot"
+	done
+	under "One client, prepared, one transaction a call, in a database that holds both tables; streams of 100 events whose events lie apart; a call of refresh appends 100 events in one batch and folds them into a read model of as many rows as there are streams."
+}
