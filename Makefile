@@ -54,5 +54,5 @@ test:
 	@test/run
 
 bench:
-	@.ci/setup
+	@.ci/setup --bench
 	@bench/run

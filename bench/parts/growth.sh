@@ -37,16 +37,16 @@ growth_table() {
 		echo "| events | append | INSERT into a bare table | read_stream, 100 events | SELECT, 100 events | append and refresh of 100 events |"
 		echo "|---|---|---|---|---|---|"
 	} >>"$tables"
-	: >"$samples.plot"
+	: >"$samples.grown"
 	for size in $(cut -f2 "$samples.growth" | sort -nu); do
 		line="| $(number "$size") |"
-		printf '%s' "$size" >>"$samples.plot"
+		printf '%s' "$size" >>"$samples.grown"
 		for name in append insert read select refresh; do
 			line="$line $(number "$(growth_of $name "$size")") |"
-			printf ' %s' "$(growth_of $name "$size")" >>"$samples.plot"
+			printf ' %s' "$(growth_of $name "$size")" >>"$samples.grown"
 		done
 		echo "$line" >>"$tables"
-		echo >>"$samples.plot"
+		echo >>"$samples.grown"
 	done
 	under "One client, prepared, one transaction a call, in a database that holds both tables; streams of 100 events whose events lie apart; a call of refresh appends 100 events in one batch and folds them into a read model of as many rows as there are streams."
 }

@@ -136,7 +136,7 @@ fill_stores() {
 }
 
 peers_read() {
-	local i c read="streams of 100 events read a second" fold="events folded a second, every stream's balance"
+	local i c read="streams of 100 events read a second" fold="events folded a second, all balances"
 	setup_all "${stores[@]}"
 	fill_stores
 	for ((i = 1; i <= ROUNDS; i++)); do
