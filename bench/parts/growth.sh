@@ -7,8 +7,13 @@ GROWTH_MAX=${GROWTH_MAX:-1000000}
 # grow_sample WHAT SIZE MICROSECONDS
 grow_sample() { printf '%s\t%s\t%s\n' "$1" "$2" "$3" >>"$samples.growth"; }
 
-# latency_of FILE: the mean time, in microseconds, of a transaction of pgbench
-latency_of() { pgbench -n -M prepared -c 1 -t "$1" -D streams="$2" -f "bench/growth/$3.pgbench" growth 2>/dev/null | sed -n 's/^latency average = \([0-9.]*\) ms/\1/p' | awk '{ print $1 * 1000 }'; }
+# latency_of CALLS STREAMS FILE: the median, in microseconds, of transactions of
+# pgbench: a connection's first call makes its caches
+latency_of() {
+	rm -f "$samples".log.*
+	pgbench -n -M prepared -c 1 -t "$1" -D streams="$2" -l --log-prefix="$samples.log" -f "bench/growth/$3.pgbench" growth >/dev/null 2>&1
+	cut -d' ' -f3 "$samples".log.* | median
+}
 
 growth() {
 	local size i name

@@ -44,15 +44,16 @@ middle() {
 
 # cell WHAT NAME AGAINST: what stands in the table
 cell() {
-	local value why
+	local value why ratio
 	value=$(middle "$1" "$2")
+	ratio=$(of "$1" "$2" "$3")
 	if [ -z "$value" ]; then
 		why=$(sql -c "SELECT why FROM bench.cannot WHERE what = '$1' AND contender = '$2' LIMIT 1")
 		echo "${why:-not run}"
-	elif [ "$2" = "$3" ]; then
+	elif [ "$2" = "$3" ] || [ -z "$ratio" ]; then
 		number "$value"
 	else
-		echo "$(number "$value") ($(printf %.2f "$(of "$1" "$2" "$3")"))"
+		echo "$(number "$value") ($(printf %.2f "$ratio"))"
 	fi
 }
 

@@ -200,6 +200,7 @@ async function measure() {
 (async () => {
 	await prepare();
 	await measure();
+	await clients.immutable.query("SELECT immutable.drop_projection('bench.refreshed')");
 	process.exit(0);
 })().catch((error) => {
 	console.error(error);
