@@ -25,7 +25,7 @@ growth() {
 		psql -XqAt -v ON_ERROR_STOP=1 -d growth -c "CALL bench.grow($size)" -c "VACUUM ANALYZE" -c CHECKPOINT >/dev/null
 		for ((i = 1; i <= ROUNDS; i++)); do
 			for name in append insert read select refresh; do
-				grow_sample "$name" "$size" "$(latency_of "$([ $name = refresh ] && echo 20 || echo 1000)" $((size / 100)) "$name")"
+				grow_sample "$name" "$size" "$(latency_of "$([ $name = refresh ] && echo 10 || echo 1000)" $((size / 100)) "$name")"
 			done
 		done
 	done
