@@ -31,3 +31,11 @@ BEGIN
 	CALL immutable.catch_up('bench.balance');
 END
 $$;
+-- events for refresh, each of another stream
+CREATE PROCEDURE bench.add(events integer, streams integer) LANGUAGE plpgsql AS $$
+BEGIN
+	FOR i IN 1..events LOOP
+		PERFORM immutable.append('log', 'account-' || (i * 7919) % streams, 'deposited', bench.data(i));
+	END LOOP;
+END
+$$;

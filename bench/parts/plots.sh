@@ -50,7 +50,7 @@ plot "$samples.grown" using 1:2 with linespoints title "append", \
 	"" using 1:3 with linespoints dashtype 2 title "INSERT, bare table", \
 	"" using 1:4 with linespoints title "read\\\\_stream, 100 events", \
 	"" using 1:5 with linespoints dashtype 2 title "SELECT, 100 events", \
-	"" using 1:6 with linespoints title "append and refresh of 100"
+	"" using 1:6 with linespoints title "refresh, 100 events"
 GNUPLOT
 	echo "plot: ${results%.md}-growth.svg" >&2
 }
