@@ -8,6 +8,7 @@
 
 #include "access/attmap.h"
 #include "access/genam.h"
+#include "access/tableam.h"
 #include "access/transam.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
@@ -225,6 +226,69 @@ ie_insert_index_tuples(ResultRelInfo *target, TupleTableSlot *slot,
 #else
 	return ExecInsertIndexTuples(target, slot, estate, false, false, NULL,
 								 NIL);
+#endif
+}
+
+/* The same, unless one of these indexes has an entry of that key already. */
+static inline void
+ie_insert_index_tuples_unless(ResultRelInfo *target, TupleTableSlot *slot,
+							  EState *estate, bool *conflicts, List *arbiters)
+{
+#if PG_VERSION_NUM >= 160000
+	(void) ExecInsertIndexTuples(target, slot, estate, false, true, conflicts,
+								 arbiters, false);
+#else
+	(void) ExecInsertIndexTuples(target, slot, estate, false, true, conflicts,
+								 arbiters);
+#endif
+}
+
+/* Would a row be the first of its key in these indexes? Waits for others. */
+static inline bool
+ie_check_index_constraints(ResultRelInfo *target, TupleTableSlot *slot,
+						   EState *estate, ItemPointer conflict, List *arbiters)
+{
+#if PG_VERSION_NUM >= 180000
+	ItemPointerData none;
+
+	ItemPointerSetInvalid(&none);
+	return ExecCheckIndexConstraints(target, slot, estate, conflict, &none, arbiters);
+#else
+	return ExecCheckIndexConstraints(target, slot, estate, conflict, arbiters);
+#endif
+}
+
+/* Which indexes need an entry for the new version of a row. */
+#if PG_VERSION_NUM >= 160000
+typedef TU_UpdateIndexes IeIndexUpdate;
+#define ie_must_update_indexes(update) ((update) != TU_None)
+#else
+typedef bool IeIndexUpdate;
+#define ie_must_update_indexes(update) (update)
+#endif
+
+/* Write a new version of a row, after waiting for whoever has it in hand. */
+static inline TM_Result
+ie_table_update(Relation rel, ItemPointer tid, TupleTableSlot *slot,
+				CommandId command, TM_FailureData *failure,
+				IeIndexUpdate *update)
+{
+	LockTupleMode lockmode;
+
+	return table_tuple_update(rel, tid, slot, command, InvalidSnapshot,
+							  InvalidSnapshot, true, failure, &lockmode, update);
+}
+
+/* Insert the index entries of a new version. */
+static inline void
+ie_update_index_tuples(ResultRelInfo *target, TupleTableSlot *slot,
+					   EState *estate, IeIndexUpdate update pg_attribute_unused())
+{
+#if PG_VERSION_NUM >= 160000
+	(void) ExecInsertIndexTuples(target, slot, estate, true, false, NULL, NIL,
+								 update == TU_Summarizing);
+#else
+	(void) ExecInsertIndexTuples(target, slot, estate, true, false, NULL, NIL);
 #endif
 }
 

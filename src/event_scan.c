@@ -16,23 +16,104 @@
 #include "access/tableam.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_collation.h"
+#include "catalog/pg_inherits.h"
+#include "catalog/pg_type.h"
 #include "common/hashfn.h"
 #include "compat.h"
 #include "executor/executor.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "partitioning/partdesc.h"
+#include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/partcache.h"
 #include "utils/rel.h"
 
+static void check_partitioned(Relation log, Relation rel);
 static IeEventScan *scan_streams(Oid relid, const IeEventFilter *filter,
 								 Snapshot snapshot, bool index_only);
+static IeEventScan *scan_query(Relation log, const IeEventFilter *filter,
+							   Snapshot snapshot, const char *order);
 static IeEventScan *make_scan(const IeEventFilter *filter, Snapshot snapshot);
 static void begin_index_scan(IeEventScan *scan, Oid index, int nkeys,
 							 ScanKey keys);
 static bool take_event(IeEventScan *scan, TupleTableSlot *row);
 static bool has_prefix(const text *value, const text *prefix);
 static bool is_among(const text *type, const IeEventFilter *filter);
+
+/* The tables that hold a log's events: the log itself, or its leaves. */
+List *
+ie_event_tables(Relation log)
+{
+	List	   *tables = NIL;
+	List	   *family = list_make1_oid(RelationGetRelid(log));
+	ListCell   *cell;
+
+	if (log->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+		family = find_all_inheritors(RelationGetRelid(log), AccessShareLock,
+									 NULL);
+	foreach(cell, family)
+	{
+		Relation	rel = table_open(lfirst_oid(cell), NoLock);
+
+		if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
+			check_partitioned(log, rel);
+		else
+		{
+			(void) ie_version_index(log, rel);
+			(void) ie_position_index(rel, false);
+			tables = lappend_oid(tables, RelationGetRelid(rel));
+		}
+		table_close(rel, NoLock);
+	}
+	return tables;
+}
+
+/* Refuse partitions where one stream could be in several. */
+static void
+check_partitioned(Relation log, Relation rel)
+{
+	PartitionKey key = RelationGetPartitionKey(rel);
+
+	if (key->strategy != PARTITION_STRATEGY_HASH || key->partnatts != 1 ||
+		key->partattrs[0] != IE_STREAM ||
+		RelationGetPartitionDesc(rel, true)->nparts == 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("log \"%s\" cannot be read by stream",
+						RelationGetRelationName(log)),
+				 errdetail("A log is partitioned by hash of stream, with a partition for every remainder."),
+				 errtable(log)));
+}
+
+/* Let events of these types pass, as they are handed out; NULL: all. */
+void
+ie_filter_types(IeEventFilter *filter, ArrayType *types)
+{
+	Datum	   *values;
+	bool	   *nulls;
+	int			count;
+	int			i;
+
+	filter->all_types = types == NULL;
+	if (types == NULL)
+		return;
+	deconstruct_array(types, TEXTOID, -1, false, TYPALIGN_INT, &values,
+					  &nulls, &count);
+	filter->types = palloc(sizeof(text *) * Max(count, 1));
+	for (i = 0; i < count; i++)
+		if (!nulls[i])
+			filter->types[filter->ntypes++] = DatumGetTextPCopy(values[i]);
+}
+
+/* The hash value of a stream's name. */
+uint32
+ie_hash_stream(const text *stream)
+{
+	return hash_bytes((const unsigned char *) VARDATA_ANY(stream),
+					  VARSIZE_ANY_EXHDR(stream));
+}
 
 /* Begin to read the events of a table in order of position. */
 IeEventScan *
@@ -92,6 +173,23 @@ ie_prefix_is_rare(Oid relid, const IeEventFilter *filter, Snapshot snapshot,
 IeEventScan *
 ie_scan_visible(Relation log, const IeEventFilter *filter, Snapshot snapshot)
 {
+	return scan_query(log, filter, snapshot, "stream, version");
+}
+
+/* The same in order of position; from the index, where that shows all. */
+IeEventScan *
+ie_scan_in_order(Relation log, const IeEventFilter *filter, Snapshot snapshot)
+{
+	if (log->rd_rel->relkind == RELKIND_RELATION && !ie_row_security(log))
+		return ie_scan_by_position(RelationGetRelid(log), filter, snapshot);
+	return scan_query(log, filter, snapshot, "position");
+}
+
+/* Begin to read with a query. */
+static IeEventScan *
+scan_query(Relation log, const IeEventFilter *filter, Snapshot snapshot,
+		   const char *order)
+{
 	IeEventScan *scan = make_scan(filter, snapshot);
 	StringInfoData query;
 
@@ -103,7 +201,7 @@ ie_scan_visible(Relation log, const IeEventFilter *filter, Snapshot snapshot)
 	if (filter->prefix != NULL)
 		appendStringInfo(&query, " AND pg_catalog.starts_with(stream, %s)",
 						 quote_literal_cstr(text_to_cstring(filter->prefix)));
-	appendStringInfoString(&query, " ORDER BY stream, version");
+	appendStringInfo(&query, " ORDER BY %s", order);
 	scan->upcasts = ie_upcasts(RelationGetRelid(log));
 	scan->rows = ie_rows_begin(query.data, snapshot);
 	return scan;
@@ -201,10 +299,7 @@ take_event(IeEventScan *scan, TupleTableSlot *row)
 		DatumGetTimestampTz(slot_getattr(row, IE_RECORDED_AT, &isnull)) > filter->as_of)
 		return false;
 	scan->version = DatumGetInt64(slot_getattr(row, IE_VERSION, &isnull));
-	scan->hash = hash_bytes((const unsigned char *) VARDATA_ANY(scan->stream),
-							VARSIZE_ANY_EXHDR(scan->stream));
-	if (scan->hash < filter->from_hash || scan->hash >= filter->end_hash)
-		return false;
+	scan->hash = ie_hash_stream(scan->stream);
 
 	/*
 	 * From here on the event is as it is handed out. The type is looked at

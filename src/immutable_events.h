@@ -30,6 +30,7 @@ extern Jsonb *ie_context;		/* immutable.context, or NULL */
 extern bool ie_import;			/* immutable.import */
 extern char *ie_lease;			/* immutable.lease */
 extern int	ie_batch_size;		/* immutable.batch_size */
+extern int	ie_rebuild_workers;	/* immutable.rebuild_workers */
 
 /* args.c: arguments */
 
@@ -170,6 +171,7 @@ extern uint64 ie_registry_query(const char *query, int nargs, Oid *types,
 								Datum *values, const char *nulls,
 								IeRegistryReceiver receiver, void *state);
 
+extern Snapshot ie_latest_snapshot(void);
 extern uint64 ie_registry_look(const char *query, int nargs, Oid *types,
 							   Datum *values, IeRegistryReceiver receiver,
 							   void *state);

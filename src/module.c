@@ -14,6 +14,7 @@ Jsonb	   *ie_context = NULL;
 bool		ie_import = false;
 char	   *ie_lease = NULL;
 int			ie_batch_size = 1000;
+int			ie_rebuild_workers = 2;
 
 static char *context_text = NULL;
 
@@ -51,6 +52,11 @@ _PG_init(void)
 							"How often a worker looks for events that it was not woken for.",
 							"Appends wake it at once; what was prepared for two-phase commit does not.",
 							&ie_naptime, 200, 10, 60000, PGC_SIGHUP, GUC_UNIT_MS,
+							NULL, NULL, NULL);
+	DefineCustomIntVariable("immutable.rebuild_workers",
+							"Processes that may help a rebuild to fold the log.",
+							"Where the projection is PARALLEL SAFE, and as far as max_parallel_workers has some left.",
+							&ie_rebuild_workers, 2, 0, 1024, PGC_USERSET, 0,
 							NULL, NULL, NULL);
 	MarkGUCPrefixReserved("immutable");
 	ie_install_hooks();

@@ -43,7 +43,7 @@ ie_fed_by(Oid log, bool only_inline)
 	if (!OidIsValid(registry))
 		return InvalidOid;
 	rel = table_open(registry, AccessShareLock);
-	latest = RegisterSnapshot(GetLatestSnapshot());
+	latest = RegisterSnapshot(ie_latest_snapshot());
 	ScanKeyInit(&key, get_attnum(registry, "log"), BTEqualStrategyNumber, F_OIDEQ,
 				ObjectIdGetDatum(log));
 	scan = systable_beginscan(rel, get_relname_relid("projections_log_idx", schema),

@@ -59,6 +59,8 @@ typedef struct IeProjection
 	SPIPlanPtr	add;			/* rows of new keys, unless they exist */
 	SPIPlanPtr	write;			/* rows, whether they exist or not */
 	SPIPlanPtr	remove;			/* rows by key */
+	Oid			index;			/* the primary key's, if no query is needed, */
+	struct ScanKeyData *scan_keys;	/* and how it is searched */
 } IeProjection;
 
 /* Who ran before a projection's owner took over. */
@@ -139,15 +141,30 @@ extern void ie_write_rows(IeProjection *projection, IeKeyGroup *groups,
 extern bool ie_is_projecting(Oid target);
 pg_noreturn extern void ie_refuse_meddling(const IeProjection *projection);
 
+/* read_model_direct.c: rows of a plain read model, without queries */
+
+typedef struct IeDirect IeDirect;
+
+extern void ie_prepare_direct(IeProjection *projection, Relation table);
+extern IeDirect *ie_direct_begin(const IeProjection *projection);
+extern void ie_direct_load(IeDirect *direct, IeKeyGroup *group);
+extern bool ie_direct_write(IeDirect *direct, const IeKeyGroup *group);
+extern void ie_direct_end(IeDirect *direct);
+
+/* projected_row.c: the row that a reducer begins with, and the one it gives */
+
+extern Datum ie_initial_row(const IeProjection *projection, const Datum *key);
+extern HeapTupleHeader ie_take_result(const IeProjection *projection,
+									  const IeKeyGroup *group, Datum result);
+extern void ie_check_result(const IeProjection *projection,
+							HeapTupleHeader row, const Datum *wanted);
+
 /* projector.c: a batch of events into a read model */
 
 extern void ie_events_add(IeEvents *events, TupleTableSlot *slot);
 extern void ie_project(IeProjection *projection, const IeEvents *events,
 					   bool concurrent);
 extern HeapTuple ie_projected_event(void);
-extern Datum ie_initial_row(const IeProjection *projection, const Datum *key);
-extern void ie_check_result(const IeProjection *projection,
-							HeapTupleHeader row, const Datum *wanted);
 
 /* project.c: the trigger of inline projections */
 

@@ -400,6 +400,7 @@ compile(IeProjection *projection, Oid table)
 											 DEFAULT_COLLATION_OID,
 											 projection->context);
 	ie_prepare_read_model(projection, rows);
+	ie_prepare_direct(projection, rows);
 	/* what changed while it was compiled is compiled anew the next time */
 	projection->changes = changes;
 	projection->valid = watch.current;

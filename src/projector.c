@@ -13,7 +13,6 @@
 #include "funcapi.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
-#include "utils/datum.h"
 #include "utils/fmgrprotos.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -44,14 +43,11 @@ static void make_groups(Batch *batch, const Concern *concerns, Size count);
 static int	compare_concerns(const void *a, const void *b, void *projection);
 static void project_alone(Batch *batch);
 static void project_among_others(Batch *batch);
+static void project_directly(Batch *batch, IeDirect *direct);
 static void project_existing(Batch *batch, IeKeyGroup *groups, int count,
 							 bool exist);
 static void project_new(Batch *batch, IeKeyGroup *groups, int count);
 static void fold(Batch *batch, IeKeyGroup *group);
-static HeapTupleHeader take_result(const IeProjection *projection,
-								   const IeKeyGroup *group, Datum result);
-static bool is_same_row(const IeProjection *projection, HeapTupleHeader a,
-						HeapTupleHeader b);
 static void add_context(void *arg);
 
 /* Remember an event, in the current context. */
@@ -93,7 +89,11 @@ ie_project(IeProjection *projection, const IeEvents *events, bool concurrent)
 		group_events(&batch);
 		if (batch.count > 0)
 		{
-			if (concurrent)
+			IeDirect   *direct = ie_direct_begin(projection);
+
+			if (direct != NULL)
+				project_directly(&batch, direct);
+			else if (concurrent)
 				project_among_others(&batch);
 			else
 				project_alone(&batch);
@@ -269,6 +269,28 @@ project_among_others(Batch *batch)
 	}
 }
 
+/*
+ * Row by row, without queries: again where somebody else has changed a row
+ * while it was folded.
+ */
+static void
+project_directly(Batch *batch, IeDirect *direct)
+{
+	int			i;
+
+	for (i = 0; i < batch->count; i++)
+	{
+		IeKeyGroup *group = &batch->groups[i];
+
+		do
+		{
+			ie_direct_load(direct, group);
+			fold(batch, group);
+		} while (!ie_direct_write(direct, group));
+	}
+	ie_direct_end(direct);
+}
+
 /* Rows that were there a moment ago; exist: no other can have removed them. */
 static void
 project_existing(Batch *batch, IeKeyGroup *groups, int count, bool exist)
@@ -338,96 +360,10 @@ fold(Batch *batch, IeKeyGroup *group)
 		ie_reduce_slot(reducer, &state, batch->slot);
 	}
 	group->result = state.isnull ? NULL
-		: take_result(projection, group, ie_state_copy(reducer, &state));
+		: ie_take_result(projection, group, ie_state_copy(reducer, &state));
 	current_event = NULL;
 	ie_state_gone(reducer, &state);
 	MemoryContextDelete(context);
-}
-
-/* A row of a key seen first: the key, and the columns' defaults. */
-Datum
-ie_initial_row(const IeProjection *projection, const Datum *key)
-{
-	int			natts = projection->columns->natts;
-	Datum	   *values = palloc0(natts * sizeof(Datum));
-	bool	   *nulls = palloc(natts * sizeof(bool));
-	int			i;
-
-	memset(nulls, true, natts);
-	for (i = 0; i < natts; i++)
-		if (projection->defaults[i] != NULL)
-			values[i] = ExecEvalExpr(projection->defaults[i],
-									 projection->econtext, &nulls[i]);
-	for (i = 0; i < projection->nkeys; i++)
-	{
-		values[projection->keys[i].attnum - 1] = key[i];
-		nulls[projection->keys[i].attnum - 1] = false;
-	}
-	return heap_copy_tuple_as_datum(heap_form_tuple(projection->columns, values, nulls),
-									projection->columns);
-}
-
-/* The row as it will be; the row as it stands, if nothing has changed. */
-static HeapTupleHeader
-take_result(const IeProjection *projection, const IeKeyGroup *group,
-			Datum result)
-{
-	HeapTupleHeader row = DatumGetHeapTupleHeader(result);
-
-	ie_check_result(projection, row, group->key);
-	if (group->row != NULL && is_same_row(projection, row, group->row))
-		return group->row;
-	return row;
-}
-
-/* A reducer must leave the key as it is. */
-void
-ie_check_result(const IeProjection *projection, HeapTupleHeader row,
-				const Datum *wanted)
-{
-	Datum	   *key = palloc(projection->nkeys * sizeof(Datum));
-	bool		isnull = false;
-	int			i;
-
-	for (i = 0; i < projection->nkeys && !isnull; i++)
-		key[i] = GetAttributeByNum(row, projection->keys[i].attnum, &isnull);
-	if (isnull || ie_compare_keys(projection, key, wanted) != 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("the reducer of projection \"%s\" has changed the key",
-						projection->name),
-				 errdetail("The key of a row is what the key expressions give for its events."),
-				 errhint("Return the primary key columns of the state as they are.")));
-}
-
-/*
- * Are two rows of the same key the same, as far as can be told without looking
- * into values?
- */
-static bool
-is_same_row(const IeProjection *projection, HeapTupleHeader a,
-			HeapTupleHeader b)
-{
-	int			i;
-
-	for (i = 1; i <= projection->columns->natts; i++)
-	{
-		Form_pg_attribute column = TupleDescAttr(projection->columns, i - 1);
-		bool		anull;
-		bool		bnull;
-		Datum		x;
-		Datum		y;
-
-		if (column->attisdropped || column->attgenerated != '\0' ||
-			ie_is_key_column(projection, i))
-			continue;
-		x = GetAttributeByNum(a, i, &anull);
-		y = GetAttributeByNum(b, i, &bnull);
-		if (anull != bnull ||
-			(!anull && !datum_image_eq(x, y, column->attbyval, column->attlen)))
-			return false;
-	}
-	return true;
 }
 
 /* Say which projection and which event an error is about. */

@@ -5,53 +5,57 @@
 #define IMMUTABLE_EVENTS_REBUILD_H
 
 #include "projection.h"
+#include "replay_all.h"
 
-/* folded_rows.c: the rows that are being folded, by key, in limited memory */
+#include "port/atomics.h"
 
-/* Hash values of keys, with one that is above them all. */
-typedef uint64 IeHash;
+/* key_hash.c: hash values of the keys of a read model's rows */
 
-#define IE_HASH_END		(UINT64CONST(1) << 32)
+typedef struct IeKeyHash IeKeyHash;
 
-/* A row, and what it is folded from. */
-typedef struct IeFoldedRow
-{
-	Datum	   *key;
-	int64		position;		/* of its last event */
-	bool		seen;			/* for the caller's use */
-	HeapTupleHeader initial;	/* the row it began with, or NULL */
-	IeState		state;			/* NULL: there is no such row */
-} IeFoldedRow;
-
-typedef struct IeFoldedRows IeFoldedRows;
-
-extern IeFoldedRows *ie_folded_create(IeProjection *projection,
-									  bool keep_initial);
-extern uint32 ie_folded_hash(const IeFoldedRows *rows, const Datum *key);
-extern IeFoldedRow *ie_folded_find(IeFoldedRows *rows, const Datum *key,
-								   uint32 hash);
-extern IeFoldedRow *ie_folded_begin(IeFoldedRows *rows, const Datum *key,
-									uint32 hash);
-extern IeHash ie_folded_fit(IeFoldedRows *rows, IeHash end);
-extern void ie_folded_rewind(IeFoldedRows *rows);
-extern IeFoldedRow *ie_folded_next(IeFoldedRows *rows);
-extern void ie_folded_reset(IeFoldedRows *rows);
-extern void ie_folded_free(IeFoldedRows *rows);
+extern IeKeySpace ie_key_space(const IeProjection *projection);
+extern uint32 ie_hash_key(const void *arg, const Datum *key);
 
 /* bulk_fold.c: the rows of a read model, folded from the first event on */
+
+/* Processes that share the keys of a fold; in shared memory. */
+typedef struct IeShares
+{
+	int			count;
+	pg_atomic_uint64 gone_over;	/* events, by all of them */
+} IeShares;
 
 typedef struct IeBulkFold IeBulkFold;
 
 extern IeBulkFold *ie_bulk_fold_begin(IeProjection *projection,
 									  Snapshot snapshot, int64 upto,
-									  bool keep_initial);
+									  bool keep_initial, IeShares *shares,
+									  int share);
 extern bool ie_bulk_fold_pass(IeBulkFold *fold);
-extern IeFoldedRow *ie_bulk_fold_next(IeBulkFold *fold);
+extern IeKeyState *ie_bulk_fold_next(IeBulkFold *fold);
 extern HeapTupleHeader ie_folded_row(const IeBulkFold *fold,
-									 const IeFoldedRow *row);
-extern bool ie_bulk_fold_find(IeBulkFold *fold, const Datum *key,
-							  IeFoldedRow **row);
+									 const IeKeyState *row);
+extern void ie_bulk_fold_range(const IeBulkFold *fold, IeHash *from,
+							   IeHash *end);
+extern Size ie_bulk_fold_limit(const IeBulkFold *fold);
+extern uint32 ie_bulk_fold_hash(const IeBulkFold *fold, const Datum *key);
+extern IeKeyState *ie_bulk_fold_find(IeBulkFold *fold, const Datum *key,
+									 uint32 hash);
+extern void ie_tell_shares(IeShares *shares);
 extern void ie_bulk_fold_end(IeBulkFold *fold);
+
+/* parallel_fold.c: the same by several processes */
+
+typedef struct IeFolding IeFolding;
+
+extern IeFolding *ie_folding_begin(IeProjection *projection, Oid reducer,
+								   Snapshot snapshot, int64 upto);
+extern HeapTupleHeader ie_folding_next(IeFolding *folding);
+extern void ie_folding_end(IeFolding *folding);
+
+/* parallel_safety.c: may a projection be folded by several processes? */
+
+extern bool ie_is_parallel_safe(IeProjection *projection);
 
 /* rebuild_progress.c: how far this backend's rebuild has come */
 
@@ -71,6 +75,7 @@ typedef enum IeRebuildPhase
 extern void ie_progress_begin(Oid target, const char *name);
 extern void ie_progress_phase(IeRebuildPhase phase);
 extern void ie_progress_total(double events);
+extern void ie_progress_done(int64 events);
 extern void ie_progress_add(int64 events);
 extern void ie_progress_end(void);
 
@@ -81,7 +86,7 @@ extern Oid	ie_create_shadow(IeProjection *projection, bool lasting);
 extern void ie_shadow_enter(Oid owner, IeCaller *caller);
 extern void ie_drop_shadow(Oid shadow);
 extern void ie_fill_shadow(IeProjection *projection, Oid shadow,
-						   IeBulkFold *fold);
+						   IeFolding *folding);
 
 /* shadow_index.c: the indexes of a shadow table */
 

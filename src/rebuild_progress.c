@@ -76,6 +76,16 @@ ie_progress_total(double events)
 	tell();
 }
 
+/* It has folded so many. */
+void
+ie_progress_done(int64 events)
+{
+	if (!OidIsValid(target))
+		return;
+	numbers[DONE] = events;
+	tell();
+}
+
 /* It has folded so many more. */
 void
 ie_progress_add(int64 events)

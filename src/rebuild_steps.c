@@ -53,18 +53,20 @@ ie_rebuild_fold(IeRebuild *rebuild)
 {
 	MemoryContext caller;
 	Snapshot	snapshot;
-	IeBulkFold *fold;
+	IeFolding  *folding;
 	Oid			shadow;
 
 	open_projection(rebuild);
 	rebuild->position = decide(rebuild, &snapshot);
+	shadow = ie_create_shadow(rebuild->projection, rebuild->swap);
 	ie_progress_phase(IE_REBUILD_FOLDING);
 	ie_progress_total(rebuild->position);
-	shadow = ie_create_shadow(rebuild->projection, rebuild->swap);
-	fold = ie_bulk_fold_begin(rebuild->projection, snapshot, rebuild->position, false);
-	ie_fill_shadow(rebuild->projection, shadow, fold);
-	ie_bulk_fold_end(fold);
+	folding = ie_folding_begin(rebuild->projection, rebuild->reducer, snapshot,
+							   rebuild->position);
+	ie_fill_shadow(rebuild->projection, shadow, folding);
+	ie_folding_end(folding);
 	UnregisterSnapshot(snapshot);
+	CommandCounterIncrement();
 	ie_progress_phase(IE_REBUILD_INDEXING);
 	caller = MemoryContextSwitchTo(rebuild->context);
 	rebuild->indexes = ie_index_shadow(rebuild->target, shadow, rebuild->swap);

@@ -78,10 +78,17 @@ ie_registry_look(const char *query, int nargs, Oid *types, Datum *values,
 	uint64		rows;
 
 	CommandCounterIncrement();
-	PushActiveSnapshot(GetLatestSnapshot());
+	PushActiveSnapshot(ie_latest_snapshot());
 	rows = run(query, nargs, types, values, NULL, receiver, state, true);
 	PopActiveSnapshot();
 	return rows;
+}
+
+/* What a registry is read with; processes that work together share theirs. */
+Snapshot
+ie_latest_snapshot(void)
+{
+	return IsInParallelMode() ? GetActiveSnapshot() : GetLatestSnapshot();
 }
 
 /* Run a query as the extension's owner. */

@@ -2,27 +2,25 @@
  * replay_all.c: immutable.replay_all, the state of every stream.
  *
  * Each table of the log is read in order of position, which has every stream
- * in order of version, and all streams are folded side by side; those that
- * find no place in memory have their turn in another pass. Rows are returned
- * one by one as passes end, so a cursor keeps no more than one pass; every
- * pass sees what the first one saw, by the same snapshot.
+ * in order of version, and all streams are folded side by side. Where they do
+ * not fit into memory, events are sorted by the hash value of their stream
+ * first, and as many streams are folded at a time as do fit. Imports may have
+ * events in another order than that of their versions: they are sorted, too.
+ * Rows are returned one by one.
  */
 #include "replay_all.h"
 
 #include "access/htup_details.h"
-#include "access/table.h"
-#include "catalog/pg_class.h"
-#include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
 #include "executor/executor.h"
 #include "funcapi.h"
-#include "partitioning/partdesc.h"
+#include "miscadmin.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
-#include "utils/partcache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
+#include "utils/typcache.h"
 
 typedef struct ReplayAll
 {
@@ -30,30 +28,38 @@ typedef struct ReplayAll
 	TupleDesc	columns;		/* of the result */
 	IeReducer  *reducer;
 	Snapshot	snapshot;
-	IeEventFilter filter;		/* its hash values are the pass's */
+	IeEventFilter filter;
 	Oid			table;			/* that is read now */
-	double		events;			/* in it, when it was last read */
 	List	   *tables;			/* that are to be read, by OID */
-	IeStreamStates *states;		/* of the streams of this pass */
+	Datum		initial;		/* state of every stream */
+	bool		isnull;
+	IeStates   *states;			/* of the streams that are folded now */
 	IeEventScan *scan;			/* stream by stream; or NULL */
-	bool		ahead;			/* it stands on the next stream's first event */
+	IeHashSort *sort;			/* by hash value of the stream; or NULL */
+	TupleTableSlot *sorted;		/* its event */
+	bool		ahead;			/* either stands on the next stream's first event */
 } ReplayAll;
 
 static ReplayAll *begin(FunctionCallInfo fcinfo, Relation log);
 static IeEventFilter make_filter(FunctionCallInfo fcinfo);
-static void set_types(IeEventFilter *filter, ArrayType *types);
 static Datum copy_initial(FunctionCallInfo fcinfo, Oid type);
-static List *tables_of(Relation log);
-static void check_partitioned(Relation log, Relation rel);
-static IeStreamState *next_stream(ReplayAll *replay);
+static IeStates *make_states(ReplayAll *replay);
+static uint32 hash_stream(const void *arg, const Datum *key);
+static bool same_stream(const void *arg, const Datum *a, const Datum *b);
+static IeKeyState *next_stream(ReplayAll *replay);
 static bool next_pass(ReplayAll *replay);
 static bool next_table(ReplayAll *replay);
 static bool fold_table(ReplayAll *replay);
+static void sort_table(ReplayAll *replay);
+static void fold_sorted(ReplayAll *replay);
+static TupleTableSlot *sorted_event(ReplayAll *replay);
 static void read_by_stream(ReplayAll *replay, IeEventScan *scan);
-static IeStreamState *fold_stream(ReplayAll *replay);
-static void fold_event(ReplayAll *replay, IeStreamState *stream,
-					   const IeEventScan *scan);
-static Datum make_row(const ReplayAll *replay, const IeStreamState *stream);
+static IeKeyState *fold_stream(ReplayAll *replay);
+static IeKeyState *find_stream(ReplayAll *replay, Datum name, uint32 hash);
+static void fold_event(ReplayAll *replay, IeKeyState *stream,
+					   TupleTableSlot *event, int64 version);
+static Datum make_row(const ReplayAll *replay, const IeKeyState *stream);
+static void close_pass(ReplayAll *replay);
 static void end(Datum replay);
 
 PG_FUNCTION_INFO_V1(ie_replay_all);
@@ -65,7 +71,7 @@ ie_replay_all(PG_FUNCTION_ARGS)
 	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
 	FuncCallContext *call;
 	ReplayAll  *replay;
-	IeStreamState *stream;
+	IeKeyState *stream;
 	MemoryContext caller;
 
 	if (SRF_IS_FIRSTCALL())
@@ -114,11 +120,11 @@ begin(FunctionCallInfo fcinfo, Relation log)
 	if (get_call_result_type(fcinfo, NULL, &replay->columns) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "unexpected result type");
 	replay->columns = BlessTupleDesc(replay->columns);
-	replay->states = ie_states_create(replay->reducer,
-									  copy_initial(fcinfo, state_type),
-									  PG_ARGISNULL(1));
+	replay->initial = copy_initial(fcinfo, state_type);
+	replay->isnull = PG_ARGISNULL(1);
+	replay->states = make_states(replay);
 	if (!ie_row_security(log))
-		replay->tables = tables_of(log);
+		replay->tables = ie_event_tables(log);
 	/* the last: from here on there is something to close */
 	replay->snapshot = RegisterSnapshot(GetActiveSnapshot());
 	if (ie_row_security(log))
@@ -133,10 +139,7 @@ make_filter(FunctionCallInfo fcinfo)
 {
 	IeEventFilter filter = {.upto_position = PG_INT64_MAX, .as_of = DT_NOEND};
 
-	filter.end_hash = IE_HASH_END;
-	filter.all_types = PG_ARGISNULL(3);
-	if (!PG_ARGISNULL(3))
-		set_types(&filter, PG_GETARG_ARRAYTYPE_P(3));
+	ie_filter_types(&filter, PG_ARGISNULL(3) ? NULL : PG_GETARG_ARRAYTYPE_P(3));
 	if (!PG_ARGISNULL(4))
 		filter.prefix = PG_GETARG_TEXT_P_COPY(4);
 	if (!PG_ARGISNULL(5))
@@ -149,23 +152,6 @@ make_filter(FunctionCallInfo fcinfo)
 	if (!PG_ARGISNULL(6))
 		filter.as_of = PG_GETARG_TIMESTAMPTZ(6);
 	return filter;
-}
-
-/* The types of events that are selected; NULL is none. */
-static void
-set_types(IeEventFilter *filter, ArrayType *types)
-{
-	Datum	   *values;
-	bool	   *nulls;
-	int			count;
-	int			i;
-
-	deconstruct_array(types, TEXTOID, -1, false, TYPALIGN_INT, &values,
-					  &nulls, &count);
-	filter->types = palloc(sizeof(text *) * Max(count, 1));
-	for (i = 0; i < count; i++)
-		if (!nulls[i])
-			filter->types[filter->ntypes++] = DatumGetTextPCopy(values[i]);
 }
 
 /* A copy of the initial state, to begin every stream with. */
@@ -183,56 +169,38 @@ copy_initial(FunctionCallInfo fcinfo, Oid type)
 	return datumCopy(PG_GETARG_DATUM(1), byval, length);
 }
 
-/* The tables that hold a log's events: the log itself, or its leaves. */
-static List *
-tables_of(Relation log)
+/* States by name of the stream, within the memory for hash tables. */
+static IeStates *
+make_states(ReplayAll *replay)
 {
-	List	   *tables = NIL;
-	List	   *family = list_make1_oid(RelationGetRelid(log));
-	ListCell   *cell;
+	IeKeySpace	keys = {.count = 1, .hash = hash_stream, .same = same_stream};
 
-	if (log->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
-		family = find_all_inheritors(RelationGetRelid(log), AccessShareLock,
-									 NULL);
-	foreach(cell, family)
-	{
-		Relation	rel = table_open(lfirst_oid(cell), NoLock);
-
-		if (rel->rd_rel->relkind == RELKIND_PARTITIONED_TABLE)
-			check_partitioned(log, rel);
-		else
-		{
-			(void) ie_version_index(log, rel);
-			(void) ie_position_index(rel, false);
-			tables = lappend_oid(tables, RelationGetRelid(rel));
-		}
-		table_close(rel, NoLock);
-	}
-	return tables;
+	keys.byval = palloc0(sizeof(bool));
+	keys.len = palloc(sizeof(int16));
+	keys.len[0] = -1;
+	return ie_states_create(replay->reducer, &keys, get_hash_memory_limit());
 }
 
-/* Refuse partitions where one stream could be in several. */
-static void
-check_partitioned(Relation log, Relation rel)
+/* The hash value of a stream's name, as a scan has it, too. */
+static uint32
+hash_stream(const void *arg pg_attribute_unused(), const Datum *key)
 {
-	PartitionKey key = RelationGetPartitionKey(rel);
+	return ie_hash_stream(DatumGetTextPP(key[0]));
+}
 
-	if (key->strategy != PARTITION_STRATEGY_HASH || key->partnatts != 1 ||
-		key->partattrs[0] != IE_STREAM ||
-		RelationGetPartitionDesc(rel, true)->nparts == 0)
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("log \"%s\" cannot be read by stream",
-						RelationGetRelationName(log)),
-				 errdetail("A log is partitioned by hash of stream, with a partition for every remainder."),
-				 errtable(log)));
+/* Are two names the same? */
+static bool
+same_stream(const void *arg pg_attribute_unused(), const Datum *a,
+			const Datum *b)
+{
+	return ie_same_text(DatumGetTextPP(a[0]), DatumGetTextPP(b[0]));
 }
 
 /* The next stream that is folded, or NULL. */
-static IeStreamState *
+static IeKeyState *
 next_stream(ReplayAll *replay)
 {
-	IeStreamState *stream;
+	IeKeyState *stream;
 
 	do
 	{
@@ -242,36 +210,24 @@ next_stream(ReplayAll *replay)
 	return stream;
 }
 
-/* Fold what the next pass holds; false when everything is done. */
+/* Fold more streams; false when everything is done. */
 static bool
 next_pass(ReplayAll *replay)
 {
-	IeEventFilter *filter = &replay->filter;
-	bool		by_stream;
+	const IeEventFilter *filter = &replay->filter;
 
-	if (filter->end_hash < IE_HASH_END)
-	{
-		double		done = filter->end_hash - filter->from_hash;
-
-		by_stream = ie_streams_are_cheaper(replay->table, replay->events,
-										   (IE_HASH_END - filter->end_hash) / done);
-		/* begin with twice as many streams as had their place in the last */
-		filter->from_hash = filter->end_hash;
-		filter->end_hash = Min(filter->from_hash + 2 * done, IE_HASH_END);
-	}
-	else
-	{
-		if (!next_table(replay))
-			return false;
-		by_stream = filter->prefix != NULL &&
-			ie_prefix_is_cheaper(replay->table, filter, replay->snapshot);
-	}
-	if (by_stream || !fold_table(replay))
-	{
-		/* this pass, and what would be in later ones */
-		filter->end_hash = IE_HASH_END;
+	if (replay->sort != NULL && replay->ahead)
+		fold_sorted(replay);
+	else if (!next_table(replay))
+		return false;
+	else if (filter->prefix != NULL &&
+			 ie_prefix_is_cheaper(replay->table, filter, replay->snapshot))
 		read_by_stream(replay, ie_scan_by_stream(replay->table, filter,
 												 replay->snapshot));
+	else if (!fold_table(replay))
+	{
+		sort_table(replay);
+		fold_sorted(replay);
 	}
 	return true;
 }
@@ -280,46 +236,96 @@ next_pass(ReplayAll *replay)
 static bool
 next_table(ReplayAll *replay)
 {
-	if (replay->scan != NULL)
-		ie_event_scan_end(replay->scan);
-	replay->scan = NULL;
+	close_pass(replay);
 	if (replay->tables == NIL)
 		return false;
 	replay->table = linitial_oid(replay->tables);
 	replay->tables = list_delete_first(replay->tables);
-	replay->filter.from_hash = 0;
-	replay->filter.end_hash = IE_HASH_END;
 	return true;
 }
 
 /*
- * Fold the events of the table in order of position, as many streams as find
- * a place; false when that is not the order of versions, as imports may have
- * it.
+ * Fold the events of the table in order of position; false when their streams
+ * do not fit into memory, or when that is not the order of versions.
  */
 static bool
 fold_table(ReplayAll *replay)
 {
-	IeEventFilter *filter = &replay->filter;
-	IeEventScan *scan = ie_scan_by_position(replay->table, filter,
+	IeEventScan *scan = ie_scan_by_position(replay->table, &replay->filter,
 											replay->snapshot);
-	bool		in_order = true;
+	bool		good = true;
 
-	ie_states_reset(replay->states);
-	while (in_order && ie_event_next(scan))
+	ie_states_limit(replay->states, get_hash_memory_limit());
+	while (good && ie_event_next(scan))
 	{
-		IeStreamState *stream = ie_states_find(replay->states, scan->stream,
-											   scan->hash);
+		IeKeyState *stream = find_stream(replay, PointerGetDatum(scan->stream),
+										 scan->hash);
 
-		in_order = scan->version > stream->version;
-		if (in_order)
-			fold_event(replay, stream, scan);
-		filter->end_hash = ie_states_fit(replay->states, filter->end_hash);
+		good = scan->version > stream->last && !ie_states_full(replay->states);
+		if (good)
+			fold_event(replay, stream, scan->slot, scan->version);
 	}
-	replay->events = scan->rows_read;
 	ie_event_scan_end(scan);
 	ie_states_rewind(replay->states);
-	return in_order;
+	return good;
+}
+
+/* Sort the events of the table by stream; half of the memory is for that. */
+static void
+sort_table(ReplayAll *replay)
+{
+	IeEventScan *scan = ie_scan_by_position(replay->table, &replay->filter,
+											replay->snapshot);
+	TupleDesc	columns = lookup_rowtype_tupdesc_copy(ie_event_type(), -1);
+	Size		half = get_hash_memory_limit() / 2;
+
+	ie_states_limit(replay->states, half);
+	replay->sort = ie_hash_sort_begin(columns, half);
+	replay->sorted = MakeSingleTupleTableSlot(columns, &TTSOpsVirtual);
+	while (ie_event_next(scan))
+	{
+		slot_getallattrs(scan->slot);
+		memcpy(replay->sort->values, scan->slot->tts_values, IE_NCOLUMNS * sizeof(Datum));
+		memcpy(replay->sort->nulls, scan->slot->tts_isnull, IE_NCOLUMNS * sizeof(bool));
+		replay->sort->values[IE_STREAM - 1] = PointerGetDatum(scan->stream);
+		ie_hash_sort_put(replay->sort, scan->hash, scan->version);
+	}
+	ie_event_scan_end(scan);
+	ie_hash_sort_run(replay->sort);
+	replay->ahead = ie_hash_sort_next(replay->sort);
+}
+
+/* Fold as many of the sorted streams as there is room for, but at least one. */
+static void
+fold_sorted(ReplayAll *replay)
+{
+	IeHashSort *sort = replay->sort;
+	IeHash		hash;
+
+	ie_states_reset(replay->states);
+	do
+	{
+		TupleTableSlot *event = sorted_event(replay);
+
+		CHECK_FOR_INTERRUPTS();
+		hash = sort->hash;
+		fold_event(replay, find_stream(replay, sort->values[IE_STREAM - 1], hash),
+				   event, sort->order);
+		replay->ahead = ie_hash_sort_next(sort);
+	} while (replay->ahead &&
+			 (sort->hash == hash || !ie_states_full(replay->states)));
+	ie_states_rewind(replay->states);
+}
+
+/* The event that the sort stands on. */
+static TupleTableSlot *
+sorted_event(ReplayAll *replay)
+{
+	TupleTableSlot *event = ExecClearTuple(replay->sorted);
+
+	memcpy(event->tts_values, replay->sort->values, IE_NCOLUMNS * sizeof(Datum));
+	memcpy(event->tts_isnull, replay->sort->nulls, IE_NCOLUMNS * sizeof(bool));
+	return ExecStoreVirtualTuple(event);
 }
 
 /* Go on stream by stream. */
@@ -331,45 +337,72 @@ read_by_stream(ReplayAll *replay, IeEventScan *scan)
 }
 
 /* Fold the next stream of the scan; NULL when there is none. */
-static IeStreamState *
+static IeKeyState *
 fold_stream(ReplayAll *replay)
 {
 	IeEventScan *scan = replay->scan;
-	IeStreamState *stream;
+	IeKeyState *stream;
 
 	if (!replay->ahead)
 		return NULL;
 	ie_states_reset(replay->states);
-	stream = ie_states_find(replay->states, scan->stream, scan->hash);
+	stream = find_stream(replay, PointerGetDatum(scan->stream), scan->hash);
 	do
 	{
-		fold_event(replay, stream, scan);
+		fold_event(replay, stream, scan->slot, scan->version);
 		replay->ahead = ie_event_next(scan);
 	} while (replay->ahead &&
-			 ie_same_text(scan->stream, (text *) stream->name));
+			 ie_same_text(scan->stream, DatumGetTextPP(stream->key[0])));
+	return stream;
+}
+
+/* The state of a stream, the initial one when the stream is new. */
+static IeKeyState *
+find_stream(ReplayAll *replay, Datum name, uint32 hash)
+{
+	IeKeyState *stream = ie_states_find(replay->states, &name, hash);
+
+	if (stream == NULL)
+		stream = ie_states_add(replay->states, &name, hash, replay->initial,
+							   replay->isnull);
 	return stream;
 }
 
 /* Fold an event into the state of its stream. */
 static void
-fold_event(ReplayAll *replay, IeStreamState *stream, const IeEventScan *scan)
+fold_event(ReplayAll *replay, IeKeyState *stream, TupleTableSlot *event,
+		   int64 version)
 {
 	if (!ie_reducer_is_current(replay->reducer))
 		ie_reducer_check_types(replay->reducer);
-	ie_reduce_slot(replay->reducer, &stream->state, scan->slot);
-	stream->version = scan->version;
+	ie_reduce_slot(replay->reducer, &stream->state, event);
+	stream->last = version;
 }
 
 /* A row of the result. */
 static Datum
-make_row(const ReplayAll *replay, const IeStreamState *stream)
+make_row(const ReplayAll *replay, const IeKeyState *stream)
 {
-	Datum		values[] = {PointerGetDatum(stream->name),
-		Int64GetDatum(stream->version),
+	Datum		values[] = {stream->key[0], Int64GetDatum(stream->last),
 	ie_state_copy(replay->reducer, &stream->state)};
 	bool		nulls[] = {false, false, stream->state.isnull};
 
 	return HeapTupleGetDatum(heap_form_tuple(replay->columns, values, nulls));
+}
+
+/* Close what a table was read with. */
+static void
+close_pass(ReplayAll *replay)
+{
+	if (replay->scan != NULL)
+		ie_event_scan_end(replay->scan);
+	replay->scan = NULL;
+	if (replay->sort != NULL)
+	{
+		ie_hash_sort_end(replay->sort);
+		ExecDropSingleTupleTableSlot(replay->sorted);
+	}
+	replay->sort = NULL;
 }
 
 /* Close what is open: the caller has had his last row. */
@@ -378,7 +411,6 @@ end(Datum replay)
 {
 	ReplayAll  *done = (ReplayAll *) DatumGetPointer(replay);
 
-	if (done->scan != NULL)
-		ie_event_scan_end(done->scan);
+	close_pass(done);
 	UnregisterSnapshot(done->snapshot);
 }

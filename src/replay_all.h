@@ -4,12 +4,7 @@
 #ifndef IMMUTABLE_EVENTS_REPLAY_ALL_H
 #define IMMUTABLE_EVENTS_REPLAY_ALL_H
 
-#include "immutable_events.h"
-
-/* Hash values of streams' names, with one that is above them all. */
-typedef uint64 IeHash;
-
-#define IE_HASH_END		(UINT64CONST(1) << 32)
+#include "states.h"
 
 /* Which events are read. */
 typedef struct IeEventFilter
@@ -20,8 +15,6 @@ typedef struct IeEventFilter
 	bool		all_types;
 	int			ntypes;
 	text	  **types;
-	IeHash		from_hash;		/* of the stream's name, inclusive */
-	IeHash		end_hash;		/* exclusive */
 } IeEventFilter;
 
 /* A scan of a log's events, and the one that it stands on. */
@@ -33,7 +26,7 @@ typedef struct IeEventScan
 	struct IeUpcasts *upcasts;
 	TupleTableSlot *slot;		/* the event */
 	text	   *stream;			/* of it, valid as long as the slot */
-	IeHash		hash;
+	uint32		hash;
 	int64		version;
 	Relation	rel;			/* a scan of an index ... */
 	Relation	index;
@@ -48,12 +41,17 @@ typedef struct IeEventScan
 
 /* event_scan.c: events by position or by stream, from an index or a query */
 
+extern List *ie_event_tables(Relation log);
+extern void ie_filter_types(IeEventFilter *filter, ArrayType *types);
+extern uint32 ie_hash_stream(const text *stream);
 extern IeEventScan *ie_scan_by_position(Oid relid, const IeEventFilter *filter,
 										Snapshot snapshot);
 extern IeEventScan *ie_scan_by_stream(Oid relid, const IeEventFilter *filter,
 									  Snapshot snapshot);
 extern IeEventScan *ie_scan_visible(Relation log, const IeEventFilter *filter,
 									Snapshot snapshot);
+extern IeEventScan *ie_scan_in_order(Relation log, const IeEventFilter *filter,
+									 Snapshot snapshot);
 extern bool ie_prefix_is_rare(Oid relid, const IeEventFilter *filter,
 							  Snapshot snapshot, double most);
 extern bool ie_event_next(IeEventScan *scan);
@@ -63,7 +61,6 @@ extern void ie_event_scan_end(IeEventScan *scan);
 
 extern bool ie_prefix_is_cheaper(Oid relid, const IeEventFilter *filter,
 								 Snapshot snapshot);
-extern bool ie_streams_are_cheaper(Oid relid, double events, double passes);
 
 /* rows.c: the rows of a query, one at a time, for as long as the caller is */
 
@@ -72,25 +69,5 @@ typedef struct IeRows IeRows;
 extern IeRows *ie_rows_begin(const char *query, Snapshot snapshot);
 extern TupleTableSlot *ie_rows_next(IeRows *rows);
 extern void ie_rows_end(IeRows *rows);
-
-/* stream_states.c: a state for each of many streams, in limited memory */
-
-typedef struct IeStreamState
-{
-	int64		version;		/* of the last event; 0: none */
-	IeState		state;
-	char		name[FLEXIBLE_ARRAY_MEMBER];	/* a text */
-} IeStreamState;
-
-typedef struct IeStreamStates IeStreamStates;
-
-extern IeStreamStates *ie_states_create(IeReducer *reducer,
-										Datum initial, bool isnull);
-extern IeStreamState *ie_states_find(IeStreamStates *states,
-									 const text *stream, IeHash hash);
-extern IeHash ie_states_fit(IeStreamStates *states, IeHash end_hash);
-extern void ie_states_rewind(IeStreamStates *states);
-extern IeStreamState *ie_states_next(IeStreamStates *states);
-extern void ie_states_reset(IeStreamStates *states);
 
 #endif							/* IMMUTABLE_EVENTS_REPLAY_ALL_H */

@@ -1,13 +1,12 @@
 /*
  * scan_cost.c: which way to read a table costs less.
  *
- * By position, pages come one after the other, and the table may have to be
- * read again and again; by stream, once, and any event may need another page.
+ * By position, pages come one after the other; by stream, any event may need
+ * another page.
  */
 #include "replay_all.h"
 
 #include "access/table.h"
-#include "optimizer/optimizer.h"
 #include "storage/bufmgr.h"
 #include "utils/rel.h"
 #include "utils/spccache.h"
@@ -33,22 +32,6 @@ ie_prefix_is_cheaper(Oid relid, const IeEventFilter *filter, Snapshot snapshot)
 
 	return ie_prefix_is_rare(relid, filter, snapshot,
 							 table.pages * table.sequential / Max(table.random, 1e-3));
-}
-
-/*
- * Is it cheaper to read the table by stream than in so many more passes by
- * position? A page that the cache has not kept is read again for each event.
- */
-bool
-ie_streams_are_cheaper(Oid relid, double events, double passes)
-{
-	TableCost	table = cost_of(relid);
-	double		missed = 1 - effective_cache_size / Max(table.pages, 1);
-	double		fetched = table.pages +
-	Max(0, events - table.pages) * Max(0, missed);
-
-	return fetched * table.random + 2 * events * cpu_tuple_cost <
-		passes * (table.pages * table.sequential + events * cpu_tuple_cost);
 }
 
 /* How large a table is, and where it lies. */

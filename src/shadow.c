@@ -173,29 +173,25 @@ ie_drop_shadow(Oid shadow)
  * are frozen at once: whoever sees the table is to see them.
  */
 void
-ie_fill_shadow(IeProjection *projection, Oid shadow, IeBulkFold *fold)
+ie_fill_shadow(IeProjection *projection, Oid shadow, IeFolding *folding)
 {
 	Filling    *filling = palloc0(sizeof(Filling));
-	IeFoldedRow *row;
+	MemoryContext caller = CurrentMemoryContext;
+	HeapTupleHeader row;
 
 	filling->projection = projection;
 	begin_filling(filling, shadow);
-	while (ie_bulk_fold_pass(fold))
-		while ((row = ie_bulk_fold_next(fold)) != NULL)
-		{
-			MemoryContext caller = MemoryContextSwitchTo(filling->context);
-			HeapTupleHeader folded = ie_folded_row(fold, row);
-
-			CHECK_FOR_INTERRUPTS();
-			MemoryContextSwitchTo(caller);
-			if (folded == NULL)
-				continue;
-			filling->rows[filling->count++] = folded;
-			filling->bytes += HeapTupleHeaderGetDatumLength(folded);
-			if (filling->count == ROWS || filling->bytes >= BYTES)
-				store_rows(filling);
-		}
+	MemoryContextSwitchTo(filling->context);
+	while ((row = ie_folding_next(folding)) != NULL)
+	{
+		CHECK_FOR_INTERRUPTS();
+		filling->rows[filling->count++] = row;
+		filling->bytes += HeapTupleHeaderGetDatumLength(row);
+		if (filling->count == ROWS || filling->bytes >= BYTES)
+			store_rows(filling);
+	}
 	store_rows(filling);
+	MemoryContextSwitchTo(caller);
 	end_filling(filling);
 }
 
@@ -224,7 +220,6 @@ end_filling(Filling *filling)
 	MemoryContextDelete(filling->context);
 	table_close(filling->shadow, NoLock);
 	pfree(filling);
-	CommandCounterIncrement();
 }
 
 /* Store some rows; what the columns and constraints run is the owner's. */

@@ -2,8 +2,9 @@
  * verify.c: immutable.verify_projection, a read model against its events.
  *
  * The events that the read model should hold are folded anew, as many keys at
- * a time as memory has room for, and for each such pass the read model is
- * read, under the same snapshot, and compared.
+ * a time as memory has room for, and compared with the read model under the
+ * same snapshot. It is read once: rows whose keys do not have their turn in
+ * the first pass are sorted as the events are.
  */
 #include "rebuild.h"
 
@@ -33,6 +34,10 @@ typedef struct Verification
 	IeProjection *projection;
 	Snapshot	snapshot;
 	IeBulkFold *fold;
+	IeHash		from;			/* the keys of this pass, by hash value */
+	IeHash		end;			/* exclusive */
+	IeHashSort *sort;			/* of the rows for later passes, or NULL */
+	bool		ahead;			/* it stands on one */
 	bool	   *inconstant;		/* by column: its default is not IMMUTABLE */
 	TupleDesc	key_columns;	/* the key as a row, */
 	FmgrInfo	to_jsonb;		/* and as jsonb */
@@ -45,13 +50,19 @@ static Datum registered(const char *table, const char *index,
 						bool *isnull);
 static bool find_inconstant(Verification *verification);
 static void prepare_key(Verification *verification);
-static void compare_rows(Verification *verification);
-static void compare(Verification *verification, HeapTupleHeader row);
+static void compare_pass(Verification *verification, bool first);
+static void begin_sort(Verification *verification);
+static void read_rows(Verification *verification);
+static void take_row(Verification *verification, HeapTupleHeader row);
+static Datum *key_of(const Verification *verification, HeapTupleHeader row);
+static void compare_sorted(Verification *verification);
+static void compare(Verification *verification, HeapTupleHeader row,
+					Datum *key, uint32 hash);
 static char *differing_columns(const Verification *verification,
-							   HeapTupleHeader row, const IeFoldedRow *folded);
+							   HeapTupleHeader row, const IeKeyState *folded);
 static bool differs(const Verification *verification, int i, Datum stored,
 					bool stored_null, Datum value, bool isnull,
-					const IeFoldedRow *folded);
+					const IeKeyState *folded);
 static void report_missing(Verification *verification);
 static void report(Verification *verification, Datum *key,
 				   const char *problem);
@@ -65,6 +76,7 @@ ie_verify_projection(PG_FUNCTION_ARGS)
 	Verification verification = {.result = (ReturnSetInfo *) fcinfo->resultinfo};
 	IeProjection *projection;
 	bool		inconstant;
+	bool		first = true;
 
 	ie_require_arg(fcinfo, 0, "target");
 	InitMaterializedSRF(fcinfo, 0);
@@ -75,12 +87,15 @@ ie_verify_projection(PG_FUNCTION_ARGS)
 	inconstant = find_inconstant(&verification);
 	prepare_key(&verification);
 	verification.fold = ie_bulk_fold_begin(projection, verification.snapshot,
-										   position_then(&verification), inconstant);
-	while (ie_bulk_fold_pass(verification.fold))
+										   position_then(&verification), inconstant,
+										   NULL, 0);
+	for (; ie_bulk_fold_pass(verification.fold); first = false)
 	{
-		compare_rows(&verification);
+		compare_pass(&verification, first);
 		report_missing(&verification);
 	}
+	if (verification.sort != NULL)
+		ie_hash_sort_end(verification.sort);
 	ie_bulk_fold_end(verification.fold);
 	UnregisterSnapshot(verification.snapshot);
 	ie_projection_free(projection);
@@ -181,7 +196,33 @@ prepare_key(Verification *verification)
 
 /* Compare the rows of the read model whose keys have their turn. */
 static void
-compare_rows(Verification *verification)
+compare_pass(Verification *verification, bool first)
+{
+	ie_bulk_fold_range(verification->fold, &verification->from, &verification->end);
+	if (first)
+	{
+		if (verification->end < IE_HASH_END)
+			begin_sort(verification);
+		read_rows(verification);
+	}
+	else
+		compare_sorted(verification);
+}
+
+/* There will be a sort, of whole rows. */
+static void
+begin_sort(Verification *verification)
+{
+	TupleDesc	columns = CreateTemplateTupleDesc(1);
+
+	TupleDescInitEntry(columns, 1, "row", verification->projection->columns->tdtypeid, -1, 0);
+	verification->sort = ie_hash_sort_begin(columns,
+											ie_bulk_fold_limit(verification->fold) / 2);
+}
+
+/* Read all rows; compare those whose turn it is, and sort the others. */
+static void
+read_rows(Verification *verification)
 {
 	IeProjection *projection = verification->projection;
 	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
@@ -211,10 +252,10 @@ compare_rows(Verification *verification)
 		{
 			bool		isnull;
 
-			compare(verification,
-					DatumGetHeapTupleHeader(SPI_getbinval(SPI_tuptable->vals[r],
-														  SPI_tuptable->tupdesc,
-														  1, &isnull)));
+			take_row(verification,
+					 DatumGetHeapTupleHeader(SPI_getbinval(SPI_tuptable->vals[r],
+														   SPI_tuptable->tupdesc,
+														   1, &isnull)));
 		}
 		MemoryContextSwitchTo(spi);
 		MemoryContextReset(context);
@@ -225,23 +266,74 @@ compare_rows(Verification *verification)
 	ie_projection_leave(&caller);
 	relation_close(rel, NoLock);
 	MemoryContextDelete(context);
+	if (verification->sort == NULL)
+		return;
+	ie_hash_sort_run(verification->sort);
+	verification->ahead = ie_hash_sort_next(verification->sort);
 }
 
-/* Compare one row with what was folded. */
+/* Compare a row, or keep it until its turn comes. */
 static void
-compare(Verification *verification, HeapTupleHeader row)
+take_row(Verification *verification, HeapTupleHeader row)
+{
+	Datum	   *key = key_of(verification, row);
+	uint32		hash = ie_bulk_fold_hash(verification->fold, key);
+
+	if (hash < verification->end)
+		compare(verification, row, key, hash);
+	else
+	{
+		verification->sort->values[0] = HeapTupleHeaderGetDatum(row);
+		verification->sort->nulls[0] = false;
+		ie_hash_sort_put(verification->sort, hash, 0);
+	}
+}
+
+/* The key of a row. */
+static Datum *
+key_of(const Verification *verification, HeapTupleHeader row)
 {
 	IeProjection *projection = verification->projection;
 	Datum	   *key = palloc(projection->nkeys * sizeof(Datum));
-	IeFoldedRow *folded;
-	char	   *names;
 	bool		isnull;
 	int			k;
 
 	for (k = 0; k < projection->nkeys; k++)
 		key[k] = GetAttributeByNum(row, projection->keys[k].attnum, &isnull);
-	if (!ie_bulk_fold_find(verification->fold, key, &folded))
-		return;
+	return key;
+}
+
+/* Compare the sorted rows whose turn it is. */
+static void
+compare_sorted(Verification *verification)
+{
+	IeHashSort *sort = verification->sort;
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext,
+												  "immutable_events rows compared",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext caller = MemoryContextSwitchTo(context);
+
+	while (verification->ahead && sort->hash < verification->end)
+	{
+		HeapTupleHeader row = DatumGetHeapTupleHeader(sort->values[0]);
+
+		CHECK_FOR_INTERRUPTS();
+		compare(verification, row, key_of(verification, row), (uint32) sort->hash);
+		verification->ahead = ie_hash_sort_next(sort);
+		MemoryContextReset(context);
+	}
+	MemoryContextSwitchTo(caller);
+	MemoryContextDelete(context);
+}
+
+/* Compare one row with what was folded. */
+static void
+compare(Verification *verification, HeapTupleHeader row, Datum *key,
+		uint32 hash)
+{
+	IeKeyState *folded = ie_bulk_fold_find(verification->fold, key, hash);
+	char	   *names;
+
 	if (folded == NULL || folded->state.isnull)
 	{
 		report(verification, key, "row should not be there");
@@ -256,7 +348,7 @@ compare(Verification *verification, HeapTupleHeader row)
 /* Say which columns of a row differ; NULL when none does. */
 static char *
 differing_columns(const Verification *verification, HeapTupleHeader row,
-				  const IeFoldedRow *folded)
+				  const IeKeyState *folded)
 {
 	TupleDesc	columns = verification->projection->columns;
 	HeapTupleHeader result = ie_folded_row(verification->fold, folded);
@@ -292,7 +384,7 @@ differing_columns(const Verification *verification, HeapTupleHeader row,
  */
 static bool
 differs(const Verification *verification, int i, Datum stored,
-		bool stored_null, Datum value, bool isnull, const IeFoldedRow *folded)
+		bool stored_null, Datum value, bool isnull, const IeKeyState *folded)
 {
 	Form_pg_attribute column = TupleDescAttr(verification->projection->columns, i);
 	bool		initial_null;
@@ -312,7 +404,7 @@ differs(const Verification *verification, int i, Datum stored,
 static void
 report_missing(Verification *verification)
 {
-	IeFoldedRow *row;
+	IeKeyState *row;
 
 	while ((row = ie_bulk_fold_next(verification->fold)) != NULL)
 	{

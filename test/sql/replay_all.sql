@@ -122,7 +122,7 @@ SET work_mem = '64kB';
 CREATE VIEW little AS SELECT log, reducer, initial FROM (VALUES ('many'::regclass), ('many_wide'), ('many_odd')) l(log),
 	(VALUES ('swell', '''''::text'), ('swell_slowly', '''''::text'), ('immutable.merge_patch', 'NULL::jsonb'), ('total', '0::bigint'), ('strictly', '1::numeric')) r(reducer, initial);
 SELECT log, reducer, d.* FROM little, LATERAL differ(log, reducer, initial) d ORDER BY log::text COLLATE "C", reducer COLLATE "C";
--- in passes, however many, when to read it stream by stream would cost more
+-- also where to read streams with a prefix one by one would cost more
 SET random_page_cost = 1e6;
 SELECT log, reducer, d.* FROM little, LATERAL differ(log, reducer, initial) d WHERE log <> 'many'::regclass ORDER BY log::text COLLATE "C", reducer COLLATE "C";
 SELECT differ('many', 'swell', '''''::text', prefix => 'stream 2', upto => 10000);

@@ -74,7 +74,7 @@ RESET ROLE;
 SET ROLE regress_replay_all_errors;
 
 -- reducers that raise, in the first pass and in a later one, caught or not
-SET random_page_cost = 1e6;	-- passes, however many
+SET random_page_cost = 1e6;	-- never stream by stream
 CREATE FUNCTION raises(state bigint, e immutable.event) RETURNS bigint LANGUAGE plpgsql IMMUTABLE AS $$
 BEGIN
 	IF e.stream = 'stream 7' AND e.version = 2 THEN
@@ -145,16 +145,14 @@ MOVE 1 IN c;
 CREATE OR REPLACE FUNCTION total(state bigint, e immutable.event) RETURNS bigint LANGUAGE sql IMMUTABLE RETURN 0;
 SELECT rows FROM rest('c');
 ROLLBACK;
--- and a log that is dropped, or its index
+-- a log that is dropped: what was sorted is there; and its index
 BEGIN;
 DECLARE c CURSOR FOR SELECT immutable.replay_all('ledger', 0::bigint, 'total');
 MOVE 1 IN c;
 DROP VIEW seen;
 RESET ROLE;
 SELECT immutable.drop_log('replay_all_errors.ledger', force => true);
-\set VERBOSITY sqlstate
 MOVE ALL IN c;
-\set VERBOSITY default
 ROLLBACK;
 SET ROLE regress_replay_all_errors;
 RESET work_mem;
