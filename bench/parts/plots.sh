@@ -3,10 +3,11 @@
 # bars NAME TITLE LABEL FUNCTION "CONTENDER..." WHAT...: clusters of bars, one
 # cluster a WHAT; FUNCTION is middle (values) or against (ratios)
 bars() {
-	local file=${results%.md}-$1.svg data=$samples.plot what c title columns=0
+	local file=${results%.md}-$1.svg data=$samples.plot what c title columns
+	columns=$(wc -w <<<"$5")
 	{
 		printf '""'
-		for c in $5; do title=title_$c; printf '\t"%s"' "${!title}"; columns=$((columns + 1)); done
+		for c in $5; do title=title_$c; printf '\t"%s"' "${!title}"; done
 		echo
 		for what in "${@:6}"; do
 			printf '"%s"' "$what"

@@ -37,9 +37,9 @@ const emmettEvents = [{ type: 'deposited', data }];
 
 // a contender's read of one stream, and its state
 const replay = {
-	immutable: (s, log = 'log') => run('immutable', `SELECT (immutable.replay('${log}', $1, NULL::bench.account, 'bench.apply')).*`, [s]),
+	immutable: (s, log = 'log') => run('immutable', `SELECT * FROM immutable.replay('${log}', $1, NULL::bench.account, 'bench.apply')`, [s]),
 	node: async (s) => fold((await run('node', 'SELECT type, data FROM log WHERE stream = $1 ORDER BY version', [s])).rows),
-	plpgsql: (s) => run('plpgsql', 'SELECT (bench.replay($1)).*', [s]),
+	plpgsql: (s) => run('plpgsql', 'SELECT * FROM bench.replay($1)', [s]),
 	messagedb: async (s) => fold((await run('messagedb', 'SELECT type, data FROM get_stream_messages($1, 0, -1)', [s])).rows
 		.map((row) => ({ ...row, data: JSON.parse(row.data) }))),
 	emmett: (s) => emmett.aggregateStream(s, { evolve, initialState: initial }),
