@@ -17,7 +17,7 @@ bars() {
 	} | sed 's/\t\t/\t?\t/g; s/\t\t/\t?\t/g; s/\t$/\t?/' >"$data"
 	[ "$(sed 1d "$data" | grep -c '[0-9]$\|[0-9]	')" -gt 0 ] || return 0
 	gnuplot <<GNUPLOT
-set terminal svg size 960,420 font "sans,11" background "white"
+set terminal svg size 960,420 noenhanced font "sans,11" background "white"
 set output "$file"
 set title "$2"
 set ylabel "$3"
