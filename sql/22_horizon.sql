@@ -7,7 +7,7 @@ CREATE TABLE immutable.safe_positions (
 );
 SELECT pg_catalog.pg_extension_config_dump('immutable.safe_positions', '');
 COMMENT ON TABLE immutable.safe_positions IS
-'safe positions that immutable.persist_safe_position has recorded, for standbys and to begin reading from';
+'safe positions of logs and version tables that immutable.persist_safe_position has recorded, for standbys and to begin reading from';
 COMMENT ON COLUMN immutable.safe_positions.position IS
 'every event up to here is decided: visible, or never to be';
 GRANT SELECT ON immutable.safe_positions TO PUBLIC;
@@ -16,13 +16,13 @@ CREATE FUNCTION immutable.safe_position(log regclass) RETURNS bigint
 LANGUAGE C STABLE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'ie_safe_position';
 COMMENT ON FUNCTION immutable.safe_position(regclass) IS
-'the position up to which a query''s snapshot shows every event of a log; later events may still be undecided (22004, 42501, 42809, 55000)';
+'the position up to which a query''s snapshot shows every event of a log, or every version of a version table that has an index on row_position; later events may still be undecided (22004, 42501, 42809, 55000)';
 
 CREATE FUNCTION immutable.persist_safe_position(log regclass) RETURNS bigint
 LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'ie_persist_safe_position';
 COMMENT ON FUNCTION immutable.persist_safe_position(regclass) IS
-'record the safe position of a log in immutable.safe_positions, for standbys; never waits for another that does so (22004, 25006, 42501, 42809, 55000)';
+'record the safe position of a log or version table in immutable.safe_positions, for standbys; never waits for another that does so (22004, 25006, 42501, 42809, 55000)';
 
 CREATE FUNCTION immutable._last_position(log regclass) RETURNS bigint
 LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE

@@ -87,19 +87,19 @@ RETURNS void
 LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'ie_create_projection';
 COMMENT ON FUNCTION immutable.create_projection(regclass, regclass, regproc, text[], text[], text, text, boolean) IS
-'make an empty table with a primary key the read model of a log: reducer(row, event) gives the new row, or NULL to delete it; key has an expression over the event''s columns for each primary key column; inline: in the transaction of the append, history is folded at once; async: by refresh or a worker (22004, 22023, 42501, 42710, 42804, 42809, 42883, 55000)';
+'make an empty table with a primary key the read model of a log: reducer(row, event) gives the new row, or NULL to delete it; key has an expression over the event''s columns for each primary key column; inline: in the transaction of the append, history is folded at once; async: by refresh or a worker (22004, 22023, 25006, 42501, 42710, 42804, 42809, 42883, 55000)';
 
 CREATE FUNCTION immutable.drop_projection(target regclass) RETURNS void
 LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'ie_drop_projection';
 COMMENT ON FUNCTION immutable.drop_projection(regclass) IS
-'make a read model an ordinary table again; its rows stay (22004, 42501, 42809)';
+'make a read model an ordinary table again; its rows stay (22004, 25006, 42501, 42809)';
 
 CREATE FUNCTION immutable.set_projection_mode(target regclass, mode text) RETURNS void
 LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'ie_set_projection_mode';
 COMMENT ON FUNCTION immutable.set_projection_mode(regclass, text) IS
-'inline or async; waits for appends in progress, and loses no event (22004, 22023, 42501, 42809)';
+'inline or async; waits for appends in progress, and loses no event (22004, 22023, 25006, 42501, 42809)';
 
 CREATE FUNCTION immutable.refresh(target regclass, max_events bigint DEFAULT NULL) RETURNS bigint
 LANGUAGE C VOLATILE PARALLEL UNSAFE

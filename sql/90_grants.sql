@@ -6,5 +6,7 @@ REVOKE EXECUTE ON FUNCTION immutable._project() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION immutable._guard_read_model() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION immutable.unprotect(regclass, boolean) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION immutable.drop_log(regclass, boolean) FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION immutable._version_truncate() FROM PUBLIC;
+REVOKE EXECUTE ON FUNCTION immutable.drop_versioning(regclass) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION immutable.start_worker() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION immutable.stop_worker() FROM PUBLIC;

@@ -68,7 +68,7 @@ ie_define_function(IeDefinition *definition, const IeCall *call)
 	appendStringInfo(&definition->text, "%c%c%d%d%d\n", proc->prokind,
 					 proc->provolatile, proc->proisstrict, proc->prosecdef,
 					 proc->proretset);
-	if (proc->prosecdef)
+	if (proc->prosecdef && !definition->comparing)
 		ie_append_text(definition, "owner", GetUserNameFromId(proc->proowner, false));
 	ie_append_text(definition, "config", config == NULL ? NULL
 				   : OidOutputFunctionCall(F_ARRAY_OUT, PointerGetDatum(config)));
@@ -77,7 +77,8 @@ ie_define_function(IeDefinition *definition, const IeCall *call)
 	value = SysCacheGetAttr(PROCOID, tuple, Anum_pg_proc_proargnames, &isnull);
 	ie_append_text(definition, "names", isnull ? NULL
 				   : OidOutputFunctionCall(F_ARRAY_OUT, value));
-	append_extension(definition, call->function);
+	if (!definition->comparing)
+		append_extension(definition, call->function);
 	ie_note_type(definition, proc->prorettype);
 	for (i = 0; i < proc->pronargs; i++)
 		ie_note_type(definition, proc->proargtypes.values[i]);

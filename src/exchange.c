@@ -36,6 +36,8 @@ static bool has_dropped_column(Relation target);
 static bool has_unfit_index(Relation target);
 static bool is_published(Relation target);
 static void check_indexes(Relation target, List *pairs);
+static void keep_toast_options(Oid target, Oid shadow);
+static HeapTuple toast_of(Oid table);
 static void exchange(Oid a, Oid b);
 static void exchange_fields(Form_pg_class a, Form_pg_class b);
 static void follow_toast(Oid toast, Oid owner);
@@ -146,6 +148,7 @@ ie_exchange_storage(Oid target, Oid shadow, List *pairs)
 	}
 	table_close(new, NoLock);
 	relation_close(old, NoLock);
+	keep_toast_options(target, shadow);
 	exchange(target, shadow);
 	foreach(cell, pairs)
 		exchange(((IeIndexPair *) lfirst(cell))->index,
@@ -174,6 +177,42 @@ check_indexes(Relation target, List *pairs)
 				 errdetail("It has other indexes than at the beginning."),
 				 errhint("Rebuild it again."),
 				 errtable(target)));
+}
+
+/* What is set for the TOAST table holds for the one that takes its place. */
+static void
+keep_toast_options(Oid target, Oid shadow)
+{
+	Relation	catalog = table_open(RelationRelationId, RowExclusiveLock);
+	HeapTuple	old = toast_of(target);
+	HeapTuple	new = toast_of(shadow);
+
+	if (HeapTupleIsValid(old) && HeapTupleIsValid(new))
+	{
+		Datum		values[Natts_pg_class] = {0};
+		bool		nulls[Natts_pg_class] = {false};
+		bool		replace[Natts_pg_class] = {false};
+		int			i = Anum_pg_class_reloptions - 1;
+
+		values[i] = SysCacheGetAttr(RELOID, old, i + 1, &nulls[i]);
+		replace[i] = true;
+		new = heap_modify_tuple(new, RelationGetDescr(catalog), values, nulls, replace);
+		CatalogTupleUpdate(catalog, &new->t_self, new);
+		CommandCounterIncrement();
+	}
+	table_close(catalog, RowExclusiveLock);
+}
+
+/* The row of pg_class of a table's TOAST table, or NULL. */
+static HeapTuple
+toast_of(Oid table)
+{
+	HeapTuple	row = SearchSysCacheCopy1(RELOID, ObjectIdGetDatum(table));
+
+	if (!HeapTupleIsValid(row))
+		elog(ERROR, "cache lookup failed for relation %u", table);
+	return SearchSysCacheCopy1(RELOID,
+							   ObjectIdGetDatum(((Form_pg_class) GETSTRUCT(row))->reltoastrelid));
 }
 
 /* Exchange the storage of two tables, or of two indexes. */

@@ -7,7 +7,8 @@
  * whether they are inlined or not. Names are qualified and no OIDs appear, so
  * that it survives dump and restore. Of a function in another language its own
  * source is in it, what that calls is not. What cannot have snapshots at all,
- * such as a SQL body that reads a table, is an error.
+ * such as a SQL body that reads a table, is an error. A projection compares
+ * what its reducer is with what it was; for that any reducer will do.
  */
 #include "fingerprint.h"
 
@@ -36,6 +37,7 @@
 /* A reducer that mentions more than this is not worth the while. */
 #define MAX_CALLS	1000
 
+static void describe(IeDefinition *definition, Oid known);
 static bool walk(Node *node, void *context);
 static void check_query(IeDefinition *definition, const Query *query);
 static void note_node(IeDefinition *definition, Node *node);
@@ -56,9 +58,6 @@ ie_fingerprint(Oid reducer, Node *call, Oid state_type, List *upcasters)
 	IeDefinition definition = {.reducer = reducer};
 	IeFingerprint fingerprint;
 	ListCell   *cell;
-	int			calls = 0;
-	int			types = 0;
-	int			collations = 0;
 
 	initStringInfo(&definition.text);
 	appendStringInfo(&definition.text, "format %d of " IE_LIBRARY " on " IE_SERVER "\n",
@@ -69,25 +68,58 @@ ie_fingerprint(Oid reducer, Node *call, Oid state_type, List *upcasters)
 	ie_note_expression(&definition, call);
 	foreach(cell, upcasters)
 		ie_note_function(&definition, lfirst_oid(cell));
-	while (calls < list_length(definition.calls) ||
-		   types < list_length(definition.types) ||
-		   collations < list_length(definition.collations))
-	{
-		CHECK_FOR_INTERRUPTS();
-		if (calls < list_length(definition.calls))
-			ie_define_function(&definition, list_nth(definition.calls, calls++));
-		else if (types < list_length(definition.types))
-			ie_define_type(&definition, list_nth_oid(definition.types, types++));
-		else
-			ie_define_collation(&definition,
-								list_nth_oid(definition.collations, collations++));
-	}
+	describe(&definition, InvalidOid);
 	fingerprint.impure = definition.impure;
 	fingerprint.unpinned = definition.unpinned;
 	fingerprint.reads_user = definition.reads_user;
 	strlcpy(fingerprint.digest, ie_digest(definition.text.data, definition.text.len),
 			sizeof(fingerprint.digest));
 	return fingerprint;
+}
+
+/*
+ * Describe a reducer's call, and hash it, to see whether its definition has
+ * changed: whatever it does, and in another database as well. The columns of
+ * its state may become more, those of events too.
+ */
+char *
+ie_definition_digest(Oid reducer, Node *call, Oid state_type)
+{
+	IeDefinition definition = {.reducer = reducer, .comparing = true};
+
+	initStringInfo(&definition.text);
+	ie_note_expression(&definition, call);
+	describe(&definition, state_type);
+	return ie_digest(definition.text.data, definition.text.len);
+}
+
+/* Describe all that was noted, and what is noted meanwhile, but for a type. */
+static void
+describe(IeDefinition *definition, Oid known)
+{
+	int			calls = 0;
+	int			types = 0;
+	int			collations = 0;
+
+	while (calls < list_length(definition->calls) ||
+		   types < list_length(definition->types) ||
+		   collations < list_length(definition->collations))
+	{
+		CHECK_FOR_INTERRUPTS();
+		if (calls < list_length(definition->calls))
+			ie_define_function(definition, list_nth(definition->calls, calls++));
+		else if (types < list_length(definition->types))
+		{
+			Oid			type = list_nth_oid(definition->types, types++);
+
+			if (!definition->comparing ||
+				(type != known && type != ie_event_type()))
+				ie_define_type(definition, type);
+		}
+		else
+			ie_define_collation(definition,
+								list_nth_oid(definition->collations, collations++));
+	}
 }
 
 /* SHA-256, in hexadecimal. */
@@ -107,10 +139,15 @@ ie_digest(const char *data, Size size)
 	return hex;
 }
 
-/* Raise the error for a reducer whose result is not its events' alone. */
+/*
+ * Raise the error for a reducer whose result is not its events' alone; it is
+ * none where definitions are compared.
+ */
 void
 ie_refuse_snapshots(const IeDefinition *definition, const char *detail)
 {
+	if (definition->comparing)
+		return;
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("reducer %s cannot have snapshots",
@@ -261,7 +298,10 @@ add_call(IeDefinition *definition, Oid function, Node *node)
 			return;
 	}
 	if (list_length(definition->calls) >= MAX_CALLS)
+	{
 		ie_refuse_snapshots(definition, psprintf("It calls more than %d functions.", MAX_CALLS));
+		return;
+	}
 	call = palloc(sizeof(IeCall));
 	call->function = function;
 	call->node = node;

@@ -17,6 +17,7 @@ typedef struct IeDefinition
 	List	   *calls;			/* functions met, defined in turn */
 	List	   *types;			/* types met: OIDs */
 	List	   *collations;		/* collations met: OIDs */
+	bool		comparing;		/* with what it was; not for snapshots */
 	bool		impure;			/* depends on settings */
 	bool		unpinned;		/* depends on the search_path */
 	bool		reads_user;		/* depends on who runs it */
@@ -34,8 +35,8 @@ typedef struct IeCall
 
 extern void ie_note_expression(IeDefinition *definition, Node *expression);
 extern void ie_note_function(IeDefinition *definition, Oid function);
-pg_noreturn extern void ie_refuse_snapshots(const IeDefinition *definition,
-											const char *detail);
+extern void ie_refuse_snapshots(const IeDefinition *definition,
+								const char *detail);
 extern void ie_note_type(IeDefinition *definition, Oid type);
 extern void ie_note_collation(IeDefinition *definition, Oid collation);
 extern void ie_append_text(IeDefinition *definition, const char *label,

@@ -5,7 +5,8 @@
  * once for each statement, ENABLE ALWAYS: it raises for whatever event it was
  * made for. On a log those events include INSERT, and then it lets three
  * kinds of row in: the one that append has announced, what logical
- * replication applies, and an import by the owner.
+ * replication applies, and an import by the owner. On a version table they
+ * include it as well, and the version trigger is the one that announces.
  */
 #include "projected.h"
 
@@ -19,6 +20,7 @@
 #include "utils/rel.h"
 
 static IeAdmission admitted;
+static IeVersionAdmission admitted_version;
 static uint64 other_rows = 0;	/* let in, and not from append */
 
 static const char *verb(TriggerEvent event);
@@ -27,6 +29,7 @@ pg_noreturn static void refuse_past_projections(Relation rel,
 												const char *detail,
 												const char *hint);
 static bool is_admitted(TriggerData *trigdata);
+static bool is_admitted_version(TriggerData *trigdata);
 static bool is_replicated(void);
 pg_noreturn static void refuse(Relation rel, const char *action);
 static const char *trigger_problem(Relation rel, bool row);
@@ -75,7 +78,7 @@ check_insert(TriggerData *trigdata)
 {
 	Relation	rel = trigdata->tg_relation;
 
-	if (is_admitted(trigdata))
+	if (is_admitted(trigdata) || is_admitted_version(trigdata))
 		return;
 	other_rows++;
 	if (is_replicated())
@@ -136,6 +139,25 @@ is_admitted(TriggerData *trigdata)
 	return true;
 }
 
+/* The same, of a row that the version trigger announced. */
+static bool
+is_admitted_version(TriggerData *trigdata)
+{
+	bool		isnull;
+	Datum		position;
+
+	if (!OidIsValid(admitted_version.versions) ||
+		RelationGetRelid(trigdata->tg_relation) != admitted_version.versions)
+		return false;
+	if (!TRIGGER_FIRED_FOR_ROW(trigdata->tg_event))
+		return true;
+	position = slot_getattr(trigdata->tg_trigslot, IE_ROW_POSITION, &isnull);
+	if (isnull || DatumGetInt64(position) != admitted_version.position)
+		return false;
+	admitted_version.versions = InvalidOid;
+	return true;
+}
+
 /*
  * Is this a row that logical replication applies, and not one that some
  * trigger of another table inserts while it does?
@@ -145,6 +167,16 @@ is_replicated(void)
 {
 	return IsLogicalWorker() &&
 		DatumGetInt32(OidFunctionCall0(F_PG_TRIGGER_DEPTH)) == 1;
+}
+
+/* Announce the next row of a version table, in the same way. */
+IeVersionAdmission
+ie_guard_admit_version(IeVersionAdmission admission)
+{
+	IeVersionAdmission before = admitted_version;
+
+	admitted_version = admission;
+	return before;
 }
 
 /* Announce the next rows of a log; answers what was announced before. */
@@ -169,6 +201,7 @@ static void
 refuse(Relation rel, const char *action)
 {
 	bool		log = ie_is_log(rel);
+	bool		versions = ie_is_version_table(rel);
 
 	ereport(ERROR,
 			(errcode(ERRCODE_RESTRICT_VIOLATION),
@@ -176,9 +209,13 @@ refuse(Relation rel, const char *action)
 					action, RelationGetRelationName(rel)),
 			 log
 			 ? errdetail("Rows of a log come from immutable.append and are never changed or removed.")
+			 : versions
+			 ? errdetail("Rows of a version table come from changes of its table and are never changed or removed.")
 			 : errdetail("Rows of an immutable table are never changed or removed."),
 			 log
 			 ? errhint("Append an event that corrects the earlier one.")
+			 : versions
+			 ? errhint("Change the versioned table.")
 			 : errhint("Insert a new row that corrects the earlier one."),
 			 errtable(rel)));
 }
@@ -205,7 +242,7 @@ ie_guard_events(Relation rel, bool row)
 
 	if (!row)
 		events |= TRIGGER_TYPE_TRUNCATE;
-	if (ie_is_log(rel))
+	if (ie_is_history(rel))
 		events |= TRIGGER_TYPE_INSERT;
 	return events;
 }

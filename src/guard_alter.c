@@ -126,7 +126,7 @@ check_new_columns(Oid relid, const AlterTableStmt *command)
 static void
 check_forms(Oid relid, bool named, const AlterTableStmt *command)
 {
-	bool		log = ie_is_log_oid(relid);
+	bool		log = ie_is_log_oid(relid) || ie_is_version_table_oid(relid);
 	ListCell   *cell;
 
 	foreach(cell, command->cmds)

@@ -121,6 +121,7 @@ ie_check_alter(Oid relid, const AlterTableStmt *command)
 			if (get_rel_relkind(relid) != RELKIND_RELATION || !is_upkeep(command))
 				ie_check_relation_member(relid);
 			ie_check_alter_table(relid, command);
+			ie_check_versioned_alter(relid, command);
 			break;
 	}
 }
@@ -159,7 +160,7 @@ is_upkeep(const AlterTableStmt *command)
 	return true;
 }
 
-/* A sequence may draw the positions of a log. */
+/* A sequence may draw the positions of a log or a version table. */
 void
 ie_check_sequence(Oid sequence, const char *command)
 {
@@ -169,7 +170,7 @@ ie_check_sequence(Oid sequence, const char *command)
 	if (OidIsValid(sequence) &&
 		sequenceIsOwned(sequence, DEPENDENCY_AUTO, &table, &column) &&
 		column == IE_POSITION && ie_is_protected(table) &&
-		ie_is_log_oid(table))
+		(ie_is_log_oid(table) || ie_is_version_table_oid(table)))
 		ie_refuse(table, "alter the sequence of", command);
 }
 
@@ -216,6 +217,7 @@ ie_check_relation_rename(Oid relid, const RenameStmt *command)
 		case OBJECT_TRIGGER:
 			if (ie_has_guard_named(relid, command->subname))
 				ie_refuse(relid, "alter", "ALTER TRIGGER");
+			ie_check_version_trigger(relid, command->subname, "ALTER TRIGGER");
 			if (ie_is_guard_name(command->newname))
 				ie_refuse_guard_name(command->newname);
 			break;
@@ -298,8 +300,12 @@ check_replacement(const CreateTrigStmt *command, Oid relid)
 	ListCell   *cell;
 
 	foreach(cell, find_all_inheritors(relid, NoLock, NULL))
+	{
 		if (ie_has_guard_named(lfirst_oid(cell), command->trigname))
 			ie_refuse(lfirst_oid(cell), "alter", "CREATE OR REPLACE TRIGGER");
+		ie_check_version_trigger(lfirst_oid(cell), command->trigname,
+								 "CREATE OR REPLACE TRIGGER");
+	}
 }
 
 /* DROP of what can be told from its name; guard_drop.c sees the rest. */
@@ -346,6 +352,7 @@ check_drop_trigger(List *names)
 
 	if (OidIsValid(relid) && ie_has_guard_named(relid, strVal(llast(names))))
 		ie_refuse(relid, "alter", "DROP TRIGGER");
+	ie_check_version_trigger(relid, strVal(llast(names)), "DROP TRIGGER");
 }
 
 /* Refuse to drop the extension from under a protected table. */

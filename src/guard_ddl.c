@@ -85,6 +85,7 @@ ie_guard_rewrite(PG_FUNCTION_ARGS)
 	relid = DatumGetObjectId(OidFunctionCall0(F_PG_EVENT_TRIGGER_TABLE_REWRITE_OID));
 	if (!ie_own_script() && ie_is_protected(relid))
 		ie_refuse(relid, "rewrite", "This form of ALTER TABLE");
+	ie_check_version_rewrite(relid);
 	PG_RETURN_NULL();
 }
 
@@ -165,6 +166,7 @@ check_altered(const CollectedCommand *command)
 	ie_check_alter(relid, alter);
 	ie_check_altered_table(relid, alter);
 	adopt_altered(relid, alter);
+	ie_versioned_altered(relid, alter);
 }
 
 /* Guard what an ALTER TABLE has made a part of a table. */
@@ -215,10 +217,14 @@ check_done(Node *command, ObjectAddress object)
 		case T_CreateForeignTableStmt:
 			ie_adopt(object.objectId);
 			ie_adopt_into_read_model(object.objectId);
+			ie_versioned_part(object.objectId);
 			break;
 		case T_RenameStmt:
 			if (object.classId == RelationRelationId)
+			{
 				ie_check_relation_rename(object.objectId, (RenameStmt *) command);
+				ie_versioned_renamed(object.objectId, (RenameStmt *) command);
+			}
 			else if (object.classId == TriggerRelationId &&
 					 OidIsValid(ie_guarded_by(object.objectId)))
 				ie_refuse(ie_guarded_by(object.objectId), "alter", "ALTER TRIGGER");

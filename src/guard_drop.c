@@ -71,6 +71,8 @@ check_drop(Oid classid, Oid objid, int subid, bool internal)
 	{
 		case TriggerRelationId:
 			check_drop_guard(objid);
+			if (!internal && is_guarded())
+				ie_check_version_drop(objid);
 			break;
 		case ProcedureRelationId:
 			if (is_guarded())
@@ -142,7 +144,8 @@ static void
 check_drop_part_of_log(Oid relid, bool unique, const char *what)
 {
 	if (OidIsValid(relid) && ie_is_protected(relid) &&
-		(unique || ie_is_log_oid(relid)) && is_guarded())
+		(unique || ie_is_log_oid(relid) || ie_is_version_table_oid(relid)) &&
+		is_guarded())
 		ie_refuse(relid, "alter", what);
 }
 

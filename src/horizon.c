@@ -98,6 +98,9 @@ find_first_undecided(Horizon *horizon, Relation log)
 	SnapshotData dirty;
 	int64		first;
 
+	/* the version trigger takes no lock that shows it at work */
+	if (!ie_is_log(log))
+		return;
 	if (TransactionIdIsValid(horizon->blocker) &&
 		TransactionIdIsInProgress(horizon->blocker))
 		return;

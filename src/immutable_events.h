@@ -21,6 +21,8 @@
 #include "utils/tuplestore.h"
 #include "utils/uuid.h"
 
+#include "versioned.h"
+
 #define IE_EXTENSION	"immutable_events"
 #define IE_SCHEMA		"immutable"
 
@@ -60,9 +62,7 @@ extern int64 ie_last_position(Oid sequence);
 extern char *ie_qualified_name(Relation rel);
 extern void ie_check_access(Relation log, AclMode mode);
 
-/* event.c: the columns of immutable.event, and what makes an event valid */
-
-/* Attribute numbers of immutable.event, and so of every log. */
+/* event.c: the columns of every log, by number; what makes an event valid */
 typedef enum IeColumn
 {
 	IE_POSITION = 1,
@@ -217,6 +217,7 @@ extern void ie_check_lasting(Oid relid);
 extern PGDLLEXPORT Datum ie_protect(PG_FUNCTION_ARGS);
 extern void ie_adopt(Oid relid);
 extern void ie_adopt_parts(Oid parent);
+extern bool ie_has_rows(Oid relid);
 extern List *ie_parents(Oid relid);
 
 /* guard_types.c: which protected tables hold values of a type */
@@ -296,6 +297,7 @@ typedef struct IeTarget
 
 extern IeTarget ie_open_log(Oid relid, const text *stream, LOCKMODE lockmode);
 extern IeTarget ie_open_whole_log(Oid relid, LOCKMODE lockmode);
+extern IeTarget ie_open_ordered(Oid relid, LOCKMODE lockmode);
 extern bool ie_is_btree_on(Relation index, int column);
 extern Oid	ie_position_index(Relation rel, bool missing_ok);
 extern Oid	ie_version_index(Relation log, Relation rel);
@@ -425,6 +427,7 @@ extern void ie_reducer_check_order(IeReducer *reducer);
 extern Oid	ie_reducer_function(const IeReducer *reducer);
 extern void ie_reducer_check_types(IeReducer *reducer);
 extern bool ie_reducer_is_current(const IeReducer *reducer);
+extern char *ie_reducer_definition(const IeReducer *reducer);
 extern void ie_state_init(IeReducer *reducer, IeState *state,
 						  Datum initial, bool isnull, MemoryContext context);
 extern Datum ie_state_copy(const IeReducer *reducer, const IeState *state);

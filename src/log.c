@@ -81,6 +81,26 @@ ie_open_whole_log(Oid relid, LOCKMODE lockmode)
 	return target;
 }
 
+/*
+ * Lock and open what can be read in order of position: a log as a whole, or a
+ * version table that has an index for it.
+ */
+IeTarget
+ie_open_ordered(Oid relid, LOCKMODE lockmode)
+{
+	IeTarget	target;
+
+	if (!ie_is_version_table_oid(relid))
+		return ie_open_whole_log(relid, lockmode);
+	target.log = ie_open_relation(relid, lockmode);
+	(void) ie_position_index(target.log, false);
+	target.root = lookup(target.log);
+	target.rel = target.log;
+	target.facts = target.root;
+	target.lockmode = NoLock;
+	return target;
+}
+
 /* Close what ie_open_log opened; the locks stay to the end of transaction. */
 void
 ie_close_log(IeTarget *target)
@@ -377,6 +397,7 @@ Oid
 ie_position_index(Relation rel, bool missing_ok)
 {
 	ListCell   *cell;
+	const char *column;
 
 	foreach(cell, RelationGetIndexList(rel))
 	{
@@ -389,11 +410,13 @@ ie_position_index(Relation rel, bool missing_ok)
 	}
 	if (missing_ok)
 		return InvalidOid;
+	column = NameStr(TupleDescAttr(RelationGetDescr(rel), IE_POSITION - 1)->attname);
 	ereport(ERROR,
 			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-			 errmsg("log \"%s\" cannot be read by position",
+			 errmsg("%s \"%s\" cannot be read by position",
+					ie_is_log(rel) ? "log" : "table",
 					RelationGetRelationName(rel)),
-			 errdetail("It has no index on position."),
-			 errhint("CREATE INDEX ON %s (position).", ie_qualified_name(rel)),
+			 errdetail("It has no index on %s.", column),
+			 errhint("CREATE INDEX ON %s (%s).", ie_qualified_name(rel), column),
 			 errtable(rel)));
 }

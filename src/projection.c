@@ -5,7 +5,7 @@
  * run with that role's rights. The right is checked here, before any registry
  * is written.
  */
-#include "projection.h"
+#include "rebuild.h"
 
 #include "access/relation.h"
 #include "catalog/catalog.h"
@@ -39,6 +39,7 @@ enum
 	ARG_COMMUTATIVE
 };
 
+static void check_writable(const char *function);
 static bool is_left_alone(Oid target);
 static bool read_mode(FunctionCallInfo fcinfo, int argno);
 static void check_target(Oid target);
@@ -65,6 +66,7 @@ ie_create_projection(PG_FUNCTION_ARGS)
 	bool		is_inline;
 	IeProjection *projection;
 
+	check_writable("immutable.create_projection()");
 	ie_require_arg(fcinfo, ARG_TARGET, "target");
 	ie_require_arg(fcinfo, ARG_LOG, "log");
 	ie_require_arg(fcinfo, ARG_REDUCER, "reducer");
@@ -92,7 +94,9 @@ ie_drop_projection(PG_FUNCTION_ARGS)
 	IeProjection *projection;
 	Oid			target;
 	Oid			log;
+	Oid			shadow;
 
+	check_writable("immutable.drop_projection()");
 	ie_require_arg(fcinfo, 0, "target");
 	target = PG_GETARG_OID(0);
 	if (is_left_alone(target))
@@ -110,9 +114,22 @@ ie_drop_projection(PG_FUNCTION_ARGS)
 	run("DELETE FROM immutable.projections WHERE target OPERATOR(pg_catalog.=) $1::pg_catalog.oid", target);
 	run("DELETE FROM immutable.projection_positions WHERE target OPERATOR(pg_catalog.=) $1::pg_catalog.oid", target);
 	CommandCounterIncrement();
+	while (OidIsValid(shadow = ie_find_shadow(target)))
+	{
+		ie_drop_shadow(shadow);
+		CommandCounterIncrement();
+	}
 	if (ie_inline_projections(log) == NIL)
 		ie_detach_from_log(log);
 	PG_RETURN_VOID();
+}
+
+/* A standby, or a transaction that may not write, cannot change projections. */
+static void
+check_writable(const char *function)
+{
+	PreventCommandDuringRecovery(function);
+	PreventCommandIfReadOnly(function);
 }
 
 /* Is it a read model that was restored without the registry? */
@@ -142,6 +159,7 @@ ie_set_projection_mode(PG_FUNCTION_ARGS)
 	bool		is_inline;
 	Oid			target;
 
+	check_writable("immutable.set_projection_mode()");
 	ie_require_arg(fcinfo, 0, "target");
 	target = PG_GETARG_OID(0);
 	is_inline = read_mode(fcinfo, 1);

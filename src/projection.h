@@ -89,6 +89,12 @@ typedef struct IeKeyGroup
 	HeapTupleHeader result;		/* as it will be; NULL: none */
 } IeKeyGroup;
 
+/* attempt.c: do something that may fail */
+
+typedef void (*IeAttempt) (void *state);
+
+extern ErrorData *ie_attempt(IeAttempt function, void *state);
+
 /* projection_reducer.c: the name under which the registry has a reducer */
 
 extern char *ie_reducer_text(Oid target, Oid function);
@@ -185,11 +191,30 @@ extern bool ie_next_events(IeProjection *projection, const IeTarget *log,
 						   IeSelection *selection, Snapshot snapshot,
 						   IeEvents *events);
 
+/* projection_position.c: where an asynchronous projection stands */
+
+/* Why a projection cannot go on, and before which event, if that is known. */
+typedef struct IeHalt
+{
+	ErrorData  *error;
+	int64		position;		/* of the event; 0: not known */
+	pg_uuid_t	event;			/* its id */
+} IeHalt;
+
+extern int64 ie_projection_position(Oid target);
+extern void ie_projection_move_on(Oid target, int64 position);
+extern void ie_projection_halt(Oid target, const IeHalt *halt);
+extern void ie_leave_out_skipped(const IeProjection *projection,
+								 IeEvents *events);
+extern bool ie_is_skipped(const IeProjection *projection, int64 position);
+extern int64 ie_event_position(const IeProjection *projection,
+							   HeapTuple event);
+
 /* projection.c: make a projection, change its mode, give it up */
 
 extern void ie_check_projection_right(const IeProjection *projection);
 
-/* projection_status.c: how a projection stands */
+/* projection_fingerprint.c: which reducer the rows were folded with */
 
 extern void ie_record_fingerprint(const IeProjection *projection);
 

@@ -2,8 +2,7 @@
  * projection_status.c: how a projection stands.
  *
  * Whoever reads a read model may wait for it; whoever owns it may pass over an
- * event that its reducer cannot fold. What the reducer was when the rows were
- * folded is kept as a fingerprint of its definition.
+ * event that its reducer cannot fold.
  */
 #include "projection.h"
 
@@ -37,13 +36,10 @@ static void receive_standing(void *state);
 static void check_may_read(Oid target);
 static void check_skip(const IeProjection *projection, int64 position);
 static bool is_in_log(const IeProjection *projection, int64 position);
-static char *fingerprint(Oid function);
-static void receive_text(void *state);
 
 PG_FUNCTION_INFO_V1(ie_wait_for);
 PG_FUNCTION_INFO_V1(ie_projection_has_reached);
 PG_FUNCTION_INFO_V1(ie_skip_event);
-PG_FUNCTION_INFO_V1(ie_projection_is_stale);
 
 /* Wait until a read model shows the events up to a position. */
 Datum
@@ -89,9 +85,13 @@ ie_projection_has_reached(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("projection \"%s\" is halted", get_rel_name(PG_GETARG_OID(0))),
-				 errdetail("The event at position " INT64_FORMAT " fails: %s.",
-						   standing.error_position, standing.error),
-				 errhint("Replace the reducer, or pass over the event by immutable.skip_event.")));
+				 standing.error_position == 0
+				 ? errdetail("It cannot run: %s.", standing.error)
+				 : errdetail("The event at position " INT64_FORMAT " fails: %s.",
+							 standing.error_position, standing.error),
+				 standing.error_position == 0
+				 ? errhint("Mend that, and refresh it.")
+				 : errhint("Replace the reducer, or pass over the event by immutable.skip_event.")));
 	PG_RETURN_BOOL(false);
 }
 
@@ -227,63 +227,4 @@ is_in_log(const IeProjection *projection, int64 position)
 	ie_projection_leave(&caller);
 	relation_close(log, NoLock);
 	return found;
-}
-
-/* Is the reducer another one than the rows were folded with? */
-Datum
-ie_projection_is_stale(PG_FUNCTION_ARGS)
-{
-	Oid			types[] = {REGCLASSOID};
-	Datum		values[] = {PG_GETARG_DATUM(0)};
-	IeProjection *projection = ie_known_projection(PG_GETARG_OID(0));
-	Oid			function = ie_find_reducer(projection, true);
-	char	   *recorded = NULL;
-
-	ie_registry_query("SELECT p.fingerprint FROM immutable.projections p"
-					  " WHERE p.target OPERATOR(pg_catalog.=) $1::pg_catalog.oid",
-					  1, types, values, NULL, receive_text, &recorded);
-	PG_RETURN_BOOL(recorded != NULL &&
-				   (!OidIsValid(function) ||
-					strcmp(recorded, fingerprint(function)) != 0));
-}
-
-/* Record with which reducer the rows are folded. */
-void
-ie_record_fingerprint(const IeProjection *projection)
-{
-	Oid			types[] = {REGCLASSOID, TEXTOID};
-	Datum		values[] = {ObjectIdGetDatum(projection->target),
-	CStringGetTextDatum(fingerprint(projection->function))};
-
-	ie_registry_query("UPDATE immutable.projections SET fingerprint = $2"
-					  " WHERE target OPERATOR(pg_catalog.=) $1::pg_catalog.oid",
-					  2, types, values, NULL, NULL, NULL);
-}
-
-/* A digest of whatever the catalogs hold of a function's definition. */
-static char *
-fingerprint(Oid function)
-{
-	Oid			types[] = {OIDOID};
-	Datum		values[] = {ObjectIdGetDatum(function)};
-	char	   *text = NULL;
-
-	ie_registry_query("SELECT pg_catalog.md5(pg_catalog.concat_ws('|', p.prosrc, p.probin,"
-					  " pg_catalog.pg_get_function_sqlbody(p.oid), l.lanname, p.provolatile,"
-					  " p.proisstrict, p.proconfig)) FROM pg_catalog.pg_proc p"
-					  " JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang"
-					  " WHERE p.oid OPERATOR(pg_catalog.=) $1",
-					  1, types, values, NULL, receive_text, &text);
-	return text == NULL ? "" : text;
-}
-
-/* Take one text. */
-static void
-receive_text(void *state)
-{
-	char	   *text = SPI_processed == 0 ? NULL
-		: SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-
-	if (text != NULL)
-		*(char **) state = strcpy(SPI_palloc(strlen(text) + 1), text);
 }

@@ -39,7 +39,6 @@ static void drop_beside(Oid relid);
 static bool disarm(Oid target, bool force, const char *action);
 static bool disarm_member(Oid relid);
 static void check_force(List *family, bool force);
-static bool has_rows(Oid relid);
 static void record(Oid relid, const char *action);
 
 PG_FUNCTION_INFO_V1(ie_protect);
@@ -215,7 +214,7 @@ check_new_part(Oid parent, Oid part)
 
 	check_protectable(rel);
 	relation_close(rel, NoLock);
-	if (!armed && ie_is_log_oid(parent) && has_rows(part))
+	if (!armed && ie_is_log_oid(parent) && ie_has_rows(part))
 		ie_refuse(parent, "attach a table with rows to", "ATTACH PARTITION");
 }
 
@@ -274,6 +273,9 @@ ie_unprotect(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("table \"%s\" is not protected",
 						get_rel_name(PG_GETARG_OID(0)))));
+	/* it may be dropped now, or its positions rewritten */
+	if (ie_is_version_table_oid(PG_GETARG_OID(0)))
+		ie_forget_log(PG_GETARG_OID(0));
 	PG_RETURN_VOID();
 }
 
@@ -377,7 +379,7 @@ disarm_member(Oid relid)
 	return guards != NIL;
 }
 
-/* A log with rows is history: it is given up only on purpose. */
+/* A log or a version table with rows is given up only on purpose. */
 static void
 check_force(List *family, bool force)
 {
@@ -385,11 +387,14 @@ check_force(List *family, bool force)
 	ListCell   *cell;
 
 	foreach(cell, family)
-		if (!force && ie_is_log(root) && has_rows(lfirst_oid(cell)))
+		if (!force && ie_is_history(root) && ie_has_rows(lfirst_oid(cell)))
 			ereport(ERROR,
 					(errcode(ERRCODE_RESTRICT_VIOLATION),
-					 errmsg("log \"%s\" holds events",
-							RelationGetRelationName(root)),
+					 ie_is_log(root)
+					 ? errmsg("log \"%s\" holds events",
+							  RelationGetRelationName(root))
+					 : errmsg("table \"%s\" holds versions",
+							  RelationGetRelationName(root)),
 					 errdetail("Without its guards they could be changed or lost."),
 					 errhint("Pass force => true if that is what you want."),
 					 errtable(root)));
@@ -397,8 +402,8 @@ check_force(List *family, bool force)
 }
 
 /* Does the table hold a row, whoever may see it? */
-static bool
-has_rows(Oid relid)
+bool
+ie_has_rows(Oid relid)
 {
 	Relation	rel = relation_open(relid, NoLock);
 	bool		found = false;

@@ -77,7 +77,7 @@ ie_record_position(Oid log, int64 position)
 						  2, types, values, NULL, NULL, NULL);
 }
 
-/* A log is gone, and its consumers and upcasters with it. */
+/* A log or version table is gone, and its consumers and upcasters with it. */
 void
 ie_forget_log(Oid log)
 {

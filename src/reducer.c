@@ -255,6 +255,15 @@ ie_reducer_fingerprint(const IeReducer *reducer, List *upcasters)
 						  reducer->state_type, upcasters);
 }
 
+/* A hash of its definition, and of all that it is made of. */
+char *
+ie_reducer_definition(const IeReducer *reducer)
+{
+	return ie_definition_digest(reducer->function,
+								(Node *) copyObject(reducer->call),
+								reducer->state_type);
+}
+
 /*
  * Within a query a reducer stays what it was; only a row type that changed
  * under it would have its values misread.

@@ -4,40 +4,45 @@
  * Events after the projection's position are folded into its read model, and
  * the position moves in the same transaction: a crash repeats nothing and
  * skips nothing. One backend at a time works on a projection. An event that
- * the reducer cannot fold halts the projection before it, and nothing else.
+ * the reducer cannot fold, or an upcaster, halts the projection before it, and
+ * nothing else; so does a reducer that fits the read model no longer.
  */
 #include "projection.h"
+#include "upcast.h"
 
-#include "access/xact.h"
-#include "catalog/pg_type.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
-#include "utils/builtins.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
-#include "utils/resowner.h"
 #include "utils/snapmgr.h"
-#include "utils/timestamp.h"
 #include "utils/tuplestore.h"
+#include "utils/uuid.h"
 
 #define LOCK_PROJECTION	11		/* beside those of streams and consumers */
 
+/* A read of events that may fail, or a fold of some. */
+typedef struct Batch
+{
+	IeProjection *projection;
+	const IeTarget *log;
+	IeSelection *selection;
+	Snapshot	snapshot;
+	IeEvents	events;
+	int			from;			/* of them, those to be folded */
+	int			count;
+	int			passed;			/* that cannot be read, and are skipped */
+} Batch;
+
+static IeProjection *open_projection(Oid target, IeHalt *halt);
+static void compile(void *state);
 static int64 refresh(IeProjection *projection, int64 max_events);
-static int64 read_position(Oid target);
-static void receive_position(void *state);
+static void read_batch(Batch *batch, IeHalt *halt);
+static void read_some(void *state);
 static void read_events(IeProjection *projection, const IeTarget *log,
 						IeSelection *selection, Snapshot snapshot,
 						IeEvents *events);
-static void leave_out_skipped(Oid target, IeEvents *events,
-							  TupleDesc columns);
-static void receive_skipped(void *state);
-static int64 event_position(const IeProjection *projection, HeapTuple event);
-static ErrorData *try_events(IeProjection *projection, const IeEvents *events,
-							 int from, int count);
-static bool is_passing(const ErrorData *error);
-static void move_on(Oid target, int64 position);
-static void halt(IeProjection *projection, HeapTuple event, int64 position,
-				 const ErrorData *error);
+static void fold_batch(Batch *batch, IeHalt *halt);
+static void fold_some(void *state);
 
 PG_FUNCTION_INFO_V1(ie_refresh);
 
@@ -63,17 +68,36 @@ ie_refresh(PG_FUNCTION_ARGS)
 int64
 ie_refresh_batch(Oid target, int64 max_events)
 {
-	IeProjection *projection = ie_projection(target);
+	IeHalt		halt = {0};
+	IeProjection *projection = open_projection(target, &halt);
 
 	ie_check_projection_right(projection);
 	if (projection->is_inline || !ie_hold_projection(target, false))
 		return 0;
 	/* a rebuild that has just let go may have brought another reducer */
 	AcceptInvalidationMessages();
-	projection = ie_projection(target);
+	projection = open_projection(target, &halt);
 	if (projection->is_inline)
 		return 0;
-	return refresh(projection, Min(max_events, PG_INT32_MAX / 2));
+	if (halt.error == NULL)
+		return refresh(projection, Min(max_events, PG_INT32_MAX / 2));
+	ie_projection_halt(target, &halt);
+	return 0;
+}
+
+/* A projection, ready to run; or as it is known, and what is wrong with it. */
+static IeProjection *
+open_projection(Oid target, IeHalt *halt)
+{
+	halt->error = ie_attempt(compile, &target);
+	return halt->error == NULL ? ie_projection(target) : ie_known_projection(target);
+}
+
+/* Make a projection ready. */
+static void
+compile(void *state)
+{
+	(void) ie_projection(*(Oid *) state);
 }
 
 /* Work on a projection, alone, to the end of the transaction. */
@@ -92,40 +116,120 @@ refresh(IeProjection *projection, int64 max_events)
 {
 	IeTarget	log = ie_open_whole_log(projection->log, AccessShareLock);
 	IeSelection selection = {.max_events = max_events};
-	IeEvents	events = {0};
-	ErrorData  *error;
-	Snapshot	snapshot;
+	Batch		batch = {.projection = projection, .log = &log, .selection = &selection};
+	IeHalt		halt = {0};
+	int64		begin;
 	int64		read;
-	int			done = 0;
 
 	ie_lock_registry("projection_positions", RowExclusiveLock);
-	selection.after = read_position(projection->target);
-	selection.upto = ie_readable_position(&log, &snapshot);
-	if (selection.upto > selection.after && !ie_import_runs(log.root->sequence))
-		read_events(projection, &log, &selection, snapshot, &events);
-	UnregisterSnapshot(snapshot);
+	begin = selection.after = ie_projection_position(projection->target);
+	selection.upto = ie_readable_position(&log, &batch.snapshot);
+	if (selection.upto > begin && !ie_import_runs(log.root->sequence))
+		read_batch(&batch, &halt);
+	UnregisterSnapshot(batch.snapshot);
 	ie_close_log(&log);
-	if (selection.upto <= selection.after)
+	if (selection.upto <= begin && halt.error == NULL)
 		return 0;
-	read = events.count;
+	read = batch.events.count;
 	if (read == max_events)
-		selection.upto = event_position(projection, events.tuples[read - 1]);
-	leave_out_skipped(projection->target, &events, projection->event_columns);
-
-	error = try_events(projection, &events, 0, events.count);
-	if (error != NULL && events.count > 1)
-		for (error = NULL; error == NULL && done < events.count;)
-		{
-			error = try_events(projection, &events, done, 1);
-			if (error == NULL)
-				done++;
-		}
-	if (error == NULL)
-		move_on(projection->target, selection.upto);
+	{
+		selection.upto = ie_event_position(projection, batch.events.tuples[read - 1]);
+		batch.passed = 0;
+		halt.error = NULL;
+	}
+	ie_leave_out_skipped(projection, &batch.events);
+	fold_batch(&batch, &halt);
+	if (begin == 0)
+		ie_record_fingerprint(projection);	/* all rows are by this reducer */
+	if (halt.error == NULL)
+		ie_projection_move_on(projection->target, selection.upto);
 	else
-		halt(projection, events.tuples[done],
-			 event_position(projection, events.tuples[done]) - 1, error);
-	return read;
+		ie_projection_halt(projection->target, &halt);
+	return read + batch.passed;
+}
+
+/*
+ * Read a batch. Where an upcaster fails, what comes before that event is read,
+ * and it is left out if that was decided.
+ */
+static void
+read_batch(Batch *batch, IeHalt *halt)
+{
+	IeSelection *selection = batch->selection;
+	IeCaller	caller;
+
+	/* a right that is missing may come back: that halts nothing */
+	ie_projection_enter(batch->projection, &caller);
+	ie_check_access(batch->log->log, ACL_SELECT);
+	ie_projection_leave(&caller);
+	ie_forget_upcast();
+	halt->error = ie_attempt(read_some, batch);
+	if (halt->error == NULL || !ie_last_upcast(&halt->position, &halt->event))
+		return;
+	selection->upto = halt->position - 1;
+	read_some(batch);
+	if (!ie_is_skipped(batch->projection, halt->position))
+		return;
+	selection->upto = halt->position;
+	batch->passed = 1;
+	halt->error = NULL;
+}
+
+/* Read the events of a batch. */
+static void
+read_some(void *state)
+{
+	Batch	   *batch = state;
+
+	memset(&batch->events, 0, sizeof(batch->events));
+	read_events(batch->projection, batch->log, batch->selection,
+				batch->snapshot, &batch->events);
+}
+
+/* Fold a batch; if that fails, one event after the other to the bad one. */
+static void
+fold_batch(Batch *batch, IeHalt *halt)
+{
+	ErrorData  *error;
+	bool		isnull;
+
+	batch->count = batch->events.count;
+	error = ie_attempt(fold_some, batch);
+	if (error == NULL)
+		return;
+	for (batch->count = 1; batch->from < batch->events.count; batch->from++)
+	{
+		HeapTuple	event = batch->events.tuples[batch->from];
+
+		if (batch->events.count > 1)
+			error = ie_attempt(fold_some, batch);
+		if (error == NULL)
+			continue;
+		halt->error = error;
+		halt->position = ie_event_position(batch->projection, event);
+		halt->event = *DatumGetUUIDP(heap_getattr(event, IE_ID,
+												  batch->projection->event_columns,
+												  &isnull));
+		return;
+	}
+}
+
+/* Fold some of the events of a batch. */
+static void
+fold_some(void *state)
+{
+	Batch	   *batch = state;
+	IeEvents	some = {.tuples = batch->events.tuples + batch->from,
+	.count = batch->count};
+	IeCaller	caller;
+
+	if (some.count == 0)
+		return;
+	PushActiveSnapshot(GetTransactionSnapshot());
+	ie_projection_enter(batch->projection, &caller);
+	ie_project(batch->projection, &some, false);
+	ie_projection_leave(&caller);
+	PopActiveSnapshot();
 }
 
 /*
@@ -141,7 +245,7 @@ ie_project_rest(IeProjection *projection)
 												  "immutable_events history",
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller_context = MemoryContextSwitchTo(context);
-	IeSelection selection = {.after = read_position(projection->target),
+	IeSelection selection = {.after = ie_projection_position(projection->target),
 	.upto = PG_INT64_MAX, .max_events = ie_batch_size};
 	bool		more = true;
 
@@ -154,8 +258,8 @@ ie_project_rest(IeProjection *projection)
 		read_events(projection, &log, &selection, snapshot, &events);
 		more = events.count == selection.max_events;
 		if (more)
-			selection.after = event_position(projection, events.tuples[events.count - 1]);
-		leave_out_skipped(projection->target, &events, projection->event_columns);
+			selection.after = ie_event_position(projection, events.tuples[events.count - 1]);
+		ie_leave_out_skipped(projection, &events);
 		ie_projection_enter(projection, &caller);
 		ie_project(projection, &events, false);
 		ie_projection_leave(&caller);
@@ -181,36 +285,10 @@ ie_next_events(IeProjection *projection, const IeTarget *log,
 	read_events(projection, log, selection, snapshot, events);
 	more = events->count == selection->max_events;
 	selection->after = more
-		? event_position(projection, events->tuples[events->count - 1])
+		? ie_event_position(projection, events->tuples[events->count - 1])
 		: selection->upto;
-	leave_out_skipped(projection->target, events, projection->event_columns);
+	ie_leave_out_skipped(projection, events);
 	return more;
-}
-
-/* Where the projection stands; its row is locked. */
-static int64
-read_position(Oid target)
-{
-	Oid			types[] = {REGCLASSOID};
-	Datum		values[] = {ObjectIdGetDatum(target)};
-	int64		position = 0;
-
-	ie_registry_query("SELECT p.position FROM immutable.projection_positions p"
-					  " WHERE p.target OPERATOR(pg_catalog.=) $1::pg_catalog.oid FOR UPDATE",
-					  1, types, values, NULL, receive_position, &position);
-	return position;
-}
-
-/* Take the position. */
-static void
-receive_position(void *state)
-{
-	bool		isnull;
-
-	if (SPI_processed > 0)
-		*(int64 *) state = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0],
-													   SPI_tuptable->tupdesc,
-													   1, &isnull));
 }
 
 /* Read events of a log as the projection's owner sees them. */
@@ -235,165 +313,3 @@ read_events(IeProjection *projection, const IeTarget *log,
 	tuplestore_end(store);
 }
 
-/* Positions that are skipped on purpose. */
-typedef struct Skipped
-{
-	MemoryContext context;
-	int64	   *positions;
-	uint64		count;
-} Skipped;
-
-/* Leave out the events that were skipped on purpose. */
-static void
-leave_out_skipped(Oid target, IeEvents *events, TupleDesc columns)
-{
-	Oid			types[] = {REGCLASSOID};
-	Datum		values[] = {ObjectIdGetDatum(target)};
-	Skipped		skipped = {.context = CurrentMemoryContext};
-	int			kept = 0;
-	int			i;
-	uint64		s;
-
-	if (events->count == 0 ||
-		ie_registry_query("SELECT s.position FROM immutable.skipped_events s"
-						  " JOIN immutable.projections p ON p.target::pg_catalog.oid OPERATOR(pg_catalog.=) s.target::pg_catalog.oid"
-						  " WHERE s.target OPERATOR(pg_catalog.=) $1::pg_catalog.oid"
-						  " AND s.skipped_at OPERATOR(pg_catalog.>=) p.created_at",
-						  1, types, values, NULL, receive_skipped, &skipped) == 0)
-		return;
-	for (i = 0; i < events->count; i++)
-	{
-		bool		isnull;
-		int64		position = DatumGetInt64(heap_getattr(events->tuples[i], IE_POSITION,
-														  columns, &isnull));
-
-		for (s = 0; s < skipped.count; s++)
-			if (skipped.positions[s] == position)
-				break;
-		if (s == skipped.count)
-			events->tuples[kept++] = events->tuples[i];
-	}
-	events->count = kept;
-}
-
-/* Take the positions. */
-static void
-receive_skipped(void *state)
-{
-	Skipped    *skipped = state;
-	bool		isnull;
-
-	skipped->count = SPI_processed;
-	skipped->positions = MemoryContextAlloc(skipped->context,
-											Max(SPI_processed, 1) * sizeof(int64));
-	for (uint64 i = 0; i < SPI_processed; i++)
-		skipped->positions[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i],
-															SPI_tuptable->tupdesc,
-															1, &isnull));
-}
-
-/* The position of an event. */
-static int64
-event_position(const IeProjection *projection, HeapTuple event)
-{
-	bool		isnull;
-
-	return DatumGetInt64(heap_getattr(event, IE_POSITION,
-									  projection->event_columns, &isnull));
-}
-
-/*
- * Fold some of the events, in a subtransaction. Answers the error, if the
- * events are to blame for it; raises any other.
- */
-static ErrorData *
-try_events(IeProjection *projection, const IeEvents *events, int from,
-		   int count)
-{
-	IeEvents	some = {.tuples = events->tuples + from, .count = count};
-	MemoryContext context = CurrentMemoryContext;
-	ResourceOwner owner = CurrentResourceOwner;
-	ErrorData  *volatile error = NULL;
-
-	if (count == 0)
-		return NULL;
-	BeginInternalSubTransaction(NULL);
-	MemoryContextSwitchTo(context);
-	PG_TRY();
-	{
-		IeCaller	caller;
-
-		PushActiveSnapshot(GetTransactionSnapshot());
-		ie_projection_enter(projection, &caller);
-		ie_project(projection, &some, false);
-		ie_projection_leave(&caller);
-		PopActiveSnapshot();
-		ReleaseCurrentSubTransaction();
-	}
-	PG_CATCH();
-	{
-		MemoryContextSwitchTo(context);
-		error = CopyErrorData();
-		FlushErrorState();
-		RollbackAndReleaseCurrentSubTransaction();
-	}
-	PG_END_TRY();
-	MemoryContextSwitchTo(context);
-	CurrentResourceOwner = owner;
-	if (error != NULL && is_passing(error))
-		ReThrowError(error);
-	return error;
-}
-
-/* Is an error about the server's condition, and not about the events? */
-static bool
-is_passing(const ErrorData *error)
-{
-	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
-	{
-		case MAKE_SQLSTATE('4', '0', '0', '0', '0'):	/* serialization, deadlock */
-		case MAKE_SQLSTATE('5', '3', '0', '0', '0'):	/* resources */
-		case MAKE_SQLSTATE('5', '7', '0', '0', '0'):	/* intervention */
-		case MAKE_SQLSTATE('5', '8', '0', '0', '0'):	/* system */
-		case MAKE_SQLSTATE('2', '5', '0', '0', '0'):	/* transaction state */
-			return true;
-		default:
-			return error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE;
-	}
-}
-
-/* Record where the projection stands now. */
-static void
-move_on(Oid target, int64 position)
-{
-	Oid			types[] = {REGCLASSOID, INT8OID};
-	Datum		values[] = {ObjectIdGetDatum(target), Int64GetDatum(position)};
-
-	ie_registry_query("UPDATE immutable.projection_positions"
-					  " SET position = $2, refreshed_at = pg_catalog.clock_timestamp(),"
-					  " error = NULL, error_sqlstate = NULL, error_position = NULL,"
-					  " error_event = NULL, failed_at = NULL"
-					  " WHERE target OPERATOR(pg_catalog.=) $1::pg_catalog.oid",
-					  2, types, values, NULL, NULL, NULL);
-}
-
-/* Record where the projection was halted, and why. */
-static void
-halt(IeProjection *projection, HeapTuple event, int64 position,
-	 const ErrorData *error)
-{
-	Oid			types[] = {REGCLASSOID, INT8OID, TEXTOID, TEXTOID, INT8OID, UUIDOID};
-	bool		isnull;
-	Datum		values[] = {ObjectIdGetDatum(projection->target),
-		Int64GetDatum(position), CStringGetTextDatum(error->message),
-		CStringGetTextDatum(unpack_sql_state(error->sqlerrcode)),
-		Int64GetDatum(event_position(projection, event)),
-	heap_getattr(event, IE_ID, projection->event_columns, &isnull)};
-
-	ie_registry_query("UPDATE immutable.projection_positions"
-					  " SET position = greatest(position, $2), error = $3, error_sqlstate = $4,"
-					  " error_position = $5, error_event = $6,"
-					  " failed_at = pg_catalog.clock_timestamp()"
-					  " WHERE target OPERATOR(pg_catalog.=) $1::pg_catalog.oid",
-					  6, types, values, NULL, NULL, NULL);
-}

@@ -131,6 +131,79 @@ ie_has_event_columns(Relation rel)
 	return true;
 }
 
+/* The columns that every version table begins with. */
+static const struct
+{
+	const char *name;
+	Oid			type;
+}			version_columns[IE_VERSION_NCOLUMNS] = {
+	{"row_position", INT8OID},
+	{"row_version", INT8OID},
+	{"row_operation", CHAROID},
+	{"row_start", TIMESTAMPTZOID},
+	{"row_xact", XID8OID},
+	{"row_user", NAMEOID},
+	{"row_context", JSONBOID}
+};
+
+/* Is this a table of row versions? Its columns tell. */
+bool
+ie_is_version_table(Relation rel)
+{
+	TupleDesc	columns = RelationGetDescr(rel);
+	int			i;
+
+	if (rel->rd_rel->relkind != RELKIND_RELATION ||
+		columns->natts <= IE_VERSION_NCOLUMNS)
+		return false;
+	for (i = 0; i < IE_VERSION_NCOLUMNS; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(columns, i);
+
+		if (column->atttypid != version_columns[i].type ||
+			column->attnotnull != (i + 1 != IE_ROW_CONTEXT) ||
+			strcmp(NameStr(column->attname), version_columns[i].name) != 0)
+			return false;
+	}
+	return true;
+}
+
+/* The same, of a relation that is not open, and may be gone. */
+bool
+ie_is_version_table_oid(Oid relid)
+{
+	Relation	rel;
+	bool		result;
+
+	if (get_rel_relkind(relid) != RELKIND_RELATION ||
+		get_attnum(relid, version_columns[0].name) != IE_ROW_POSITION)
+		return false;
+	rel = try_relation_open(relid, AccessShareLock);
+	result = rel != NULL && ie_is_version_table(rel);
+	if (rel != NULL)
+		relation_close(rel, AccessShareLock);
+	return result;
+}
+
+/* Is this the name of a column that every version table has? */
+bool
+ie_is_version_column(const char *name)
+{
+	int			i;
+
+	for (i = 0; i < IE_VERSION_NCOLUMNS; i++)
+		if (strcmp(name, version_columns[i].name) == 0)
+			return true;
+	return false;
+}
+
+/* Is this a table whose rows only our own code writes? */
+bool
+ie_is_history(Relation rel)
+{
+	return ie_is_log(rel) || ie_is_version_table(rel);
+}
+
 /* The topmost table that the relation is a partition of, or itself. */
 Oid
 ie_partition_root(Relation rel)

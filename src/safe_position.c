@@ -1,5 +1,6 @@
 /*
- * safe_position.c: up to which position a log may be read in order.
+ * safe_position.c: up to which position a log may be read in order. A version
+ * table is a log to these functions.
  *
  * What is told to others, or kept for later, stays below what this transaction
  * has written itself: nobody else sees that yet. On a standby nothing can be
@@ -49,6 +50,7 @@ typedef struct Answer
 static int64 *answer_to(const Question *question);
 static Oid	sequence_of(const IeTarget *target);
 static int64 persisted_on_standby(Relation log);
+static void check_readable(Relation log);
 static bool may_read(Oid log);
 static bool can_be_scanned(Oid log);
 
@@ -75,8 +77,8 @@ ie_safe_position(PG_FUNCTION_ARGS)
 	};
 	if (last != NULL && memcmp(&last->question, &question, sizeof(question)) == 0)
 		PG_RETURN_INT64(last->position);
-	target = ie_open_whole_log(PG_GETARG_OID(0), AccessShareLock);
-	ie_check_access(target.log, ACL_SELECT);
+	target = ie_open_ordered(PG_GETARG_OID(0), AccessShareLock);
+	check_readable(target.log);
 	answer = answer_to(&question);
 	if (*answer < 0)
 	{
@@ -206,8 +208,8 @@ ie_persist_safe_position(PG_FUNCTION_ARGS)
 	ie_require_arg(fcinfo, 0, "log");
 	PreventCommandDuringRecovery("immutable.persist_safe_position()");
 	PreventCommandIfReadOnly("immutable.persist_safe_position()");
-	target = ie_open_whole_log(PG_GETARG_OID(0), AccessShareLock);
-	ie_check_access(target.log, ACL_SELECT);
+	target = ie_open_ordered(PG_GETARG_OID(0), AccessShareLock);
+	check_readable(target.log);
 	ie_lock_registry("safe_positions", RowExclusiveLock);
 	position = ie_decided_position(target.log, sequence_of(&target));
 	position = Min(position, ie_own_first_position(target.root->sequence) - 1);
@@ -238,7 +240,7 @@ ie_safe_position_of(PG_FUNCTION_ARGS)
 
 	if (!may_read(log))
 		PG_RETURN_NULL();
-	target = ie_open_whole_log(log, AccessShareLock);
+	target = ie_open_ordered(log, AccessShareLock);
 	if (RecoveryInProgress())
 		position = ie_persisted_position(log, GetActiveSnapshot());
 	else if (OidIsValid(target.root->sequence) && can_be_scanned(log))
@@ -252,6 +254,16 @@ ie_safe_position_of(PG_FUNCTION_ARGS)
 	if (position < 0)
 		PG_RETURN_NULL();
 	PG_RETURN_INT64(position);
+}
+
+/* Refuse a caller who may not read a log or a version table. */
+static void
+check_readable(Relation log)
+{
+	if (ie_is_log(log))
+		ie_check_access(log, ACL_SELECT);
+	else if (!may_read(RelationGetRelid(log)))
+		aclcheck_error(ACLCHECK_NO_PRIV, OBJECT_TABLE, RelationGetRelationName(log));
 }
 
 /* May the caller read a log? */

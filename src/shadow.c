@@ -3,7 +3,9 @@
  *
  * It stands beside the read model, has the same columns and constraints, and
  * belongs to the same role. It depends on the read model: by that it is known
- * when a rebuild has died and left it, and with the read model it goes.
+ * when a rebuild has died and left it, and with the read model it goes. A dump
+ * of that moment has the table and not the dependency; its comment says of
+ * which read model it is.
  */
 #include "rebuild.h"
 
@@ -14,6 +16,8 @@
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_depend.h"
+#include "catalog/pg_type.h"
+#include "commands/comment.h"
 #include "commands/defrem.h"
 #include "commands/tablespace.h"
 #include "compat.h"
@@ -47,6 +51,10 @@ typedef struct Filling
 	int			count;
 } Filling;
 
+static Oid	find_dependent(Oid target);
+static Oid	find_restored(Oid target);
+static void receive_oid(void *state);
+static char *comment_of(Oid target);
 static char *create_command(Relation target, const char *name, bool lasting);
 static void execute_as(Oid role, const char *command);
 static void begin_filling(Filling *filling, Oid shadow);
@@ -57,6 +65,15 @@ static TupleTableSlot *fill_slot(Filling *filling, int number);
 /* The table that a rebuild of this read model has left, or InvalidOid. */
 Oid
 ie_find_shadow(Oid target)
+{
+	Oid			shadow = find_dependent(target);
+
+	return OidIsValid(shadow) ? shadow : find_restored(target);
+}
+
+/* One that depends on it. */
+static Oid
+find_dependent(Oid target)
 {
 	ListCell   *cell;
 
@@ -72,6 +89,45 @@ ie_find_shadow(Oid target)
 			return row->objid;
 	}
 	return InvalidOid;
+}
+
+/* One that came from a dump: a table of the same owner that says so. */
+static Oid
+find_restored(Oid target)
+{
+	Oid			types[] = {OIDOID, TEXTOID};
+	Datum		values[] = {ObjectIdGetDatum(target),
+	CStringGetTextDatum(comment_of(target))};
+	Oid			found = InvalidOid;
+
+	ie_registry_query("SELECT s.oid FROM pg_catalog.pg_class s"
+					  " JOIN pg_catalog.pg_class t ON t.oid OPERATOR(pg_catalog.=) $1"
+					  " AND t.relowner OPERATOR(pg_catalog.=) s.relowner"
+					  " AND t.relnamespace OPERATOR(pg_catalog.=) s.relnamespace"
+					  " WHERE s.relkind OPERATOR(pg_catalog.=) 'r' AND s.oid OPERATOR(pg_catalog.<>) $1"
+					  " AND pg_catalog.obj_description(s.oid, 'pg_class') OPERATOR(pg_catalog.=) $2",
+					  2, types, values, NULL, receive_oid, &found);
+	return found;
+}
+
+/* Take an OID. */
+static void
+receive_oid(void *state)
+{
+	bool		isnull;
+
+	if (SPI_processed > 0)
+		*(Oid *) state = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0],
+														SPI_tuptable->tupdesc,
+														1, &isnull));
+}
+
+/* What a shadow says of itself. */
+static char *
+comment_of(Oid target)
+{
+	return psprintf("immutable_events: %s is rebuilt here; to be dropped if it is not",
+					quote_identifier(get_rel_name(target)));
 }
 
 /*
@@ -94,6 +150,7 @@ ie_create_shadow(IeProjection *projection, bool lasting)
 	execute_as(owner, create_command(target, name, lasting));
 	ours.objectId = get_relname_relid(chosen, schema);
 	recordDependencyOn(&ours, &theirs, DEPENDENCY_AUTO);
+	CreateComments(ours.objectId, RelationRelationId, 0, comment_of(projection->target));
 	if (owner != projection->owner)
 		execute_as(owner, psprintf("GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO %s",
 								   name, quote_identifier(GetUserNameFromId(projection->owner, false))));

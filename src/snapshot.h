@@ -20,6 +20,7 @@ typedef struct IeFingerprint
 
 extern IeFingerprint ie_fingerprint(Oid reducer, Node *call, Oid state_type,
 									List *upcasters);
+extern char *ie_definition_digest(Oid reducer, Node *call, Oid state_type);
 extern char *ie_digest(const char *data, Size size);
 
 /* reducer.c: for whom a compiled reducer is good, and what it depends on */

@@ -18,11 +18,14 @@
 #include "utils/array.h"
 #include "utils/memutils.h"
 #include "utils/typcache.h"
+#include "utils/uuid.h"
 
 #define MAX_KEPT	16			/* logs whose chains are kept compiled */
 
 static MemoryContext kept_memory = NULL;
 static IeUpcasts *kept = NULL;	/* the last one given back first */
+static int64 last_position = 0; /* of the event that an error was about, */
+static pg_uuid_t last_id;		/* and its id */
 
 static IeUpcasts *take_kept(Oid log);
 static void drop_stale(void);
@@ -301,18 +304,40 @@ follow(IeUpcasts *upcasts, IeUpcastStep *step, IeEventRow *row)
 	return event;
 }
 
-/* Say in an error's context which event was being upcast. */
+/* Say in an error's context which event was being upcast, and note it. */
 static void
 describe_event(void *arg)
 {
 	Running    *running = arg;
 	const char *signature = running->step->upcaster.signature;
 
+	if (!running->event->isnull[IE_POSITION - 1] && !running->event->isnull[IE_ID - 1])
+	{
+		last_position = DatumGetInt64(running->event->values[IE_POSITION - 1]);
+		last_id = *DatumGetUUIDP(running->event->values[IE_ID - 1]);
+	}
+
 	if (running->event->isnull[IE_POSITION - 1])
 		errcontext("upcaster %s", signature);
 	else
 		errcontext("upcaster %s, event at position " INT64_FORMAT, signature,
 				   DatumGetInt64(running->event->values[IE_POSITION - 1]));
+}
+
+/* Forget which event an upcaster has failed at, to know of the next one. */
+void
+ie_forget_upcast(void)
+{
+	last_position = 0;
+}
+
+/* The event that the last error of an upcaster was about; false: of none. */
+bool
+ie_last_upcast(int64 *position, pg_uuid_t *id)
+{
+	*position = last_position;
+	*id = last_id;
+	return last_position != 0;
 }
 
 /*

@@ -22,6 +22,8 @@ extern HeapTupleHeader ie_upcast_row(IeUpcasts *upcasts, HeapTupleHeader row,
 									 TupleDesc columns);
 extern ArrayType *ie_upcast_types(const IeUpcasts *upcasts, ArrayType *types);
 extern List *ie_upcaster_functions(Oid log);
+extern void ie_forget_upcast(void);
+extern bool ie_last_upcast(int64 *position, pg_uuid_t *id);
 
 /* upcast_registry.c: which types of events have upcasters, by log */
 

@@ -252,3 +252,95 @@ FROM compared \gset
 
 \echo :bold:agreeing of :comparable packages agree with dpkg:plain
 SELECT must(NOT :'differ' AND :comparable > 0, 'the state computed from the log is not the state of this machine') \g /dev/null
+
+\echo
+\echo :bold'8. A table with a past':plain
+\echo
+\echo Not everything wants to be events. Here is an ordinary table, changed in place,
+\echo that keeps every version of its rows:
+\echo
+
+\set ECHO queries
+CREATE TABLE installed (package text PRIMARY KEY, status text, version text);
+SELECT immutable.add_versioning('installed');
+\set ECHO none
+
+-- replay what dpkg did: one transaction for each line, so that each has its time
+CREATE PROCEDURE replay() LANGUAGE plpgsql AS $$
+DECLARE
+	e record;
+BEGIN
+	FOR e IN SELECT stream, data->>'state' AS state, data->>'version' AS version
+		FROM history WHERE type = 'status' ORDER BY position
+	LOOP
+		IF e.state = 'not-installed' THEN
+			DELETE FROM installed WHERE package = e.stream;
+		ELSE
+			INSERT INTO installed VALUES (e.stream, e.state, e.version)
+			ON CONFLICT (package) DO UPDATE
+			SET status = excluded.status, version = excluded.version;
+		END IF;
+		COMMIT;
+	END LOOP;
+END $$;
+CALL replay();
+SELECT count(*) AS versions FROM installed_versions \gset
+
+\echo
+\echo Line by line the log has changed it; :versions versions were kept. What happened to
+\echo :package:
+\echo
+
+\set ECHO queries
+SELECT row_version, row_operation, status, version
+FROM installed_versions WHERE package = :'package' ORDER BY row_version;
+\set ECHO none
+
+-- any version's time will do
+SELECT row_start AS moment FROM installed_versions
+ORDER BY row_position OFFSET :versions / 2 LIMIT 1 \gset
+\echo The whole table as it was halfway, at :moment:
+\echo
+
+\set ECHO queries
+SELECT status, count(*) FROM installed__as_of(:'moment')
+GROUP BY status ORDER BY 2 DESC;
+\set ECHO none
+
+-- the same by other means: the log says what dpkg had done by then
+CREATE TABLE times AS
+SELECT v.row_start AS at, v.row_position, random() AS lot
+FROM installed_versions v;
+CREATE TABLE steps AS
+SELECT row_number() OVER (ORDER BY position) AS n, stream AS package,
+	data->>'state' AS status, data->>'version' AS version
+FROM history WHERE type = 'status';
+-- a line that changed nothing made no version: match the steps that did
+CREATE TABLE made AS
+SELECT row_number() OVER (ORDER BY n) AS nth, n FROM (
+	SELECT n, status, version, lag(ROW(status, version)::text) OVER w AS before FROM steps
+	WINDOW w AS (PARTITION BY package ORDER BY n)
+) s WHERE ROW(status, version)::text IS DISTINCT FROM before
+	AND NOT (status = 'not-installed' AND (before IS NULL OR before LIKE '(not-installed,%'));
+SELECT must(count(*) = :versions, 'versions are missing') FROM made \g /dev/null
+CREATE FUNCTION differing(moment timestamptz, upto bigint) RETURNS bigint
+LANGUAGE sql STABLE AS $$
+	WITH computed AS (
+		SELECT package, status, version FROM (
+			SELECT DISTINCT ON (package) * FROM steps WHERE n <= upto ORDER BY package, n DESC
+		) l WHERE status <> 'not-installed'
+	)
+	SELECT count(*) FROM (
+		(SELECT * FROM computed EXCEPT ALL SELECT * FROM installed__as_of(moment))
+		UNION ALL (SELECT * FROM installed__as_of(moment) EXCEPT ALL SELECT * FROM computed)
+	) d
+$$;
+SELECT count(*) AS checked, sum(differing(at, m.n)) AS differing
+FROM (SELECT at, row_number() OVER (ORDER BY row_position) AS nth, lot FROM times) t
+JOIN made m USING (nth)
+WHERE t.lot <= 300.0 / :versions OR nth IN (1, :versions) \gset
+\echo At :checked of these moments, the last one included, the table was compared with
+\echo what the log says of that moment: :differing rows differ.
+SELECT must(:differing = 0, 'the past of the table is not what the log says') \g /dev/null
+SELECT must(count(*) = 0, 'the table is not what its versions say')
+FROM immutable.verify_versions('installed') \g /dev/null

@@ -20,10 +20,12 @@ SELECT results_eq(
 	$$VALUES
 	('ack', 'consumer text, upto_position bigint', 'void'),
 	('add_upcaster', 'log regclass, type text, schema_version integer, upcaster regproc', 'void'),
+	('add_versioning', 'target regclass, backfill text DEFAULT ''now''::text', 'regclass'),
 	('append', 'log regclass, stream text, type text, data jsonb DEFAULT ''{}''::jsonb, metadata jsonb DEFAULT NULL::jsonb, '
 		|| 'expected_version bigint DEFAULT NULL::bigint, id uuid DEFAULT NULL::uuid, schema_version integer DEFAULT 1', 'immutable.appended'),
 	('append_batch', 'log regclass, stream text, events immutable.new_event[], expected_version bigint DEFAULT NULL::bigint', 'immutable.appended'),
 	('append_json', 'log regclass, stream text, events jsonb, expected_version bigint DEFAULT NULL::bigint', 'immutable.appended'),
+	('backfill_versions', 'IN target regclass, IN batch integer DEFAULT 10000', NULL),
 	('catch_up', 'IN target regclass', NULL),
 	('check_log', 'log regclass', 'TABLE(stream text, at_position bigint, problem text)'),
 	('create_consumer', 'consumer text, log regclass, types text[] DEFAULT NULL::text[], stream_prefix text DEFAULT NULL::text, '
@@ -36,6 +38,7 @@ SELECT results_eq(
 	('drop_log', 'log regclass, force boolean DEFAULT false', 'void'),
 	('drop_projection', 'target regclass', 'void'),
 	('drop_upcaster', 'log regclass, type text, schema_version integer', 'void'),
+	('drop_versioning', 'target regclass', 'void'),
 	('enable_commands', 'log regclass', 'regclass'),
 	('enable_snapshots', 'log regclass, reducer regproc, every integer DEFAULT 100, reducer_version integer DEFAULT 1', 'void'),
 	('explain_reducer', 'reducer regproc', 'TABLE(inlined boolean, problem text)'),
@@ -45,6 +48,7 @@ SELECT results_eq(
 		|| 'command_id uuid DEFAULT NULL::uuid', 'immutable.appended'),
 	('horizon', 'log regclass', 'TABLE(last_position bigint, safe_position bigint, holder_pid integer, holder_gid text, '
 		|| 'holder_since timestamp with time zone, holder_query text)'),
+	('import_versions', 'target regclass, query text', 'bigint'),
 	('json_patch', 'state jsonb, event immutable.event', 'jsonb'),
 	('merge_patch', 'state jsonb, event immutable.event', 'jsonb'),
 	('nack', 'consumer text, at_position bigint, error text, retry_after interval DEFAULT ''00:00:00''::interval', 'void'),
@@ -63,6 +67,8 @@ SELECT results_eq(
 		|| 'as_of timestamp with time zone DEFAULT NULL::timestamp with time zone', 'anyelement'),
 	('replay_all', 'log regclass, initial anyelement, reducer regproc, types text[] DEFAULT NULL::text[], stream_prefix text DEFAULT NULL::text, '
 		|| 'upto_position bigint DEFAULT NULL::bigint, as_of timestamp with time zone DEFAULT NULL::timestamp with time zone', 'TABLE(stream text, version bigint, state anyelement)'),
+	('revert_row', 'target regclass, key jsonb, to_version bigint', 'void'),
+	('row_diff', 'target regclass, key jsonb, from_version bigint, to_version bigint', 'jsonb'),
 	('safe_position', 'log regclass', 'bigint'),
 	('seal_ownership', 'target regclass, owner name DEFAULT ''immutable_owner''::name', 'void'),
 	('seek', 'consumer text, after_position bigint', 'void'),
@@ -76,6 +82,7 @@ SELECT results_eq(
 	('unprotect', 'target regclass, force boolean DEFAULT false', 'void'),
 	('upcast', 'log regclass, event immutable.event', 'immutable.event'),
 	('verify_projection', 'target regclass', 'TABLE(key jsonb, problem text)'),
+	('verify_versions', 'target regclass', 'TABLE(key jsonb, problem text)'),
 	('wait_for', 'target regclass, upto_position bigint, timeout interval DEFAULT ''00:00:05''::interval', 'boolean')$$,
 	'the public functions and their signatures');
 SELECT results_eq(
@@ -83,9 +90,11 @@ SELECT results_eq(
 	$$VALUES
 	('ack', 'f'::"char", 'v'::"char", false, 'u'::"char", 'c'),
 	('add_upcaster', 'f', 'v', false, 'u', 'c'),
+	('add_versioning', 'f', 'v', false, 'u', 'c'),
 	('append', 'f', 'v', false, 'u', 'c'),
 	('append_batch', 'f', 'v', false, 'u', 'c'),
 	('append_json', 'f', 'v', false, 'u', 'c'),
+	('backfill_versions', 'p', 'v', false, 'u', 'plpgsql'),
 	('catch_up', 'p', 'v', false, 'u', 'plpgsql'),
 	('check_log', 'f', 'v', false, 'u', 'plpgsql'),
 	('create_consumer', 'f', 'v', false, 'u', 'c'),
@@ -96,6 +105,7 @@ SELECT results_eq(
 	('drop_log', 'f', 'v', false, 'u', 'c'),
 	('drop_projection', 'f', 'v', false, 'u', 'c'),
 	('drop_upcaster', 'f', 'v', false, 'u', 'c'),
+	('drop_versioning', 'f', 'v', false, 'u', 'c'),
 	('enable_commands', 'f', 'v', false, 'u', 'c'),
 	('enable_snapshots', 'f', 'v', false, 'u', 'c'),
 	('explain_reducer', 'f', 's', false, 's', 'c'),
@@ -103,6 +113,7 @@ SELECT results_eq(
 	('guard_report', 'f', 's', false, 'r', 'sql'),
 	('handle', 'f', 'v', false, 'u', 'c'),
 	('horizon', 'f', 'v', false, 'u', 'sql'),
+	('import_versions', 'f', 'v', false, 'u', 'c'),
 	('json_patch', 'f', 'i', false, 's', 'c'),
 	('merge_patch', 'f', 'i', false, 's', 'c'),
 	('nack', 'f', 'v', false, 'u', 'c'),
@@ -116,6 +127,8 @@ SELECT results_eq(
 	('renew', 'f', 'v', false, 'u', 'c'),
 	('replay', 'f', 's', false, 'r', 'c'),
 	('replay_all', 'f', 's', false, 'r', 'c'),
+	('revert_row', 'f', 'v', false, 'u', 'plpgsql'),
+	('row_diff', 'f', 's', false, 's', 'sql'),
 	('safe_position', 'f', 's', false, 'u', 'c'),
 	('seal_ownership', 'f', 'v', false, 'u', 'c'),
 	('seek', 'f', 'v', false, 'u', 'c'),
@@ -128,7 +141,7 @@ SELECT results_eq(
 	('unpark', 'f', 'v', false, 'u', 'c'),
 	('unprotect', 'f', 'v', false, 'u', 'c'),
 	('upcast', 'f', 's', false, 'r', 'c'),
-	('verify_projection', 'f', 's', false, 'u', 'c'), ('wait_for', 'f', 'v', false, 'u', 'c')$$,
+	('verify_projection', 'f', 's', false, 'u', 'c'), ('verify_versions', 'f', 's', false, 's', 'plpgsql'), ('wait_for', 'f', 'v', false, 'u', 'c')$$,
 	'what reads by one snapshot is STABLE, what writes or takes a new one is VOLATILE and PARALLEL UNSAFE; NULLs are judged by each function');
 
 -- the names are used once: drivers send parameters without types
@@ -139,7 +152,7 @@ SELECT is_empty(
 -- privileges
 SELECT set_eq(
 	$$SELECT name FROM api WHERE NOT public$$,
-	ARRAY['_guard', '_guard_ddl_start', '_guard_ddl_end', '_guard_rewrite', '_registry_changed', 'unprotect', 'drop_log', 'start_worker', 'stop_worker', '_project', '_guard_read_model'],
+	ARRAY['_guard', '_guard_ddl_start', '_guard_ddl_end', '_guard_rewrite', '_registry_changed', 'unprotect', 'drop_log', 'start_worker', 'stop_worker', '_project', '_guard_read_model', '_version_truncate', 'drop_versioning'],
 	'PUBLIC may execute all but the trigger functions and administration');
 SELECT ok(has_schema_privilege('public', 'immutable', 'USAGE') AND NOT has_schema_privilege('public', 'immutable', 'CREATE'),
 	'PUBLIC may use the schema and make nothing in it');
@@ -150,7 +163,7 @@ SELECT results_eq(
 		AND has_table_privilege('public', c.oid, p)
 	GROUP BY c.relname ORDER BY c.relname::text COLLATE "C"$$,
 	$$VALUES ('command_tables', 'SELECT'), ('consumer_status', 'SELECT'), ('guard_changes', 'SELECT'), ('logs', 'SELECT'), ('parked', 'SELECT'),
-	('projection_status', 'SELECT'), ('projections', 'SELECT'), ('protected_tables', 'SELECT'), ('rebuild_progress', 'SELECT'), ('safe_positions', 'SELECT'), ('skipped_events', 'SELECT'), ('snapshots', 'SELECT'), ('upcasters', 'SELECT')$$,
+	('projection_status', 'SELECT'), ('projections', 'SELECT'), ('protected_tables', 'SELECT'), ('rebuild_progress', 'SELECT'), ('safe_positions', 'SELECT'), ('skipped_events', 'SELECT'), ('snapshots', 'SELECT'), ('upcasters', 'SELECT'), ('versioned_tables', 'SELECT')$$,
 	'PUBLIC may read what is not of consumers, and write nothing');
 
 -- safety of what runs with other rights, or with a search_path of somebody's
@@ -206,7 +219,7 @@ SELECT results_eq(
 	$$SELECT c.relname::text COLLATE "default", e.extcondition[array_position(e.extconfig, c.oid)] COLLATE "default" FROM pg_class c, pg_extension e
 	WHERE e.extname = 'immutable_events' AND c.relnamespace = 'immutable'::regnamespace AND c.relkind = 'r' ORDER BY c.relname::text COLLATE "C"$$,
 	$$VALUES ('command_tables', ''), ('consumer_shards', ''), ('consumer_streams', ''), ('consumers', ''), ('guard_changes', ''),
-	('projection_positions', ''), ('projections', ''), ('safe_positions', ''), ('skipped_events', ''), ('snapshots', ''), ('upcasters', '')$$,
+	('projection_positions', ''), ('projections', ''), ('safe_positions', ''), ('skipped_events', ''), ('snapshots', ''), ('upcasters', ''), ('versioned_tables', '')$$,
 	'a dump carries every registry');
 
 SELECT * FROM finish();

@@ -4,7 +4,7 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS immutable_events;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(41);
+SELECT plan(44);
 
 DO $$ BEGIN
 	EXECUTE format('GRANT ALL ON ALL TABLES IN SCHEMA %1$s TO PUBLIC; GRANT ALL ON ALL SEQUENCES IN SCHEMA %1$s TO PUBLIC', pg_my_temp_schema()::regnamespace);
@@ -186,7 +186,34 @@ SELECT is(pg_temp.in_hostile($$SELECT pg_catalog.string_agg(position::pg_catalog
 SELECT is(pg_temp.in_hostile($$SELECT immutable.replay('tap_victim.secured', 's', 0::bigint, 'tap_victim.total', 2)$$), '7', 'replay with upcasters');
 SELECT is(tap_victim.consume(), 's s s', 'consumers with upcasters');
 SELECT lives_ok($$SELECT pg_temp.in_hostile('SELECT immutable.drop_upcaster(''tap_victim.secured'', ''t'', 1)')$$, 'drop_upcaster');
+-- versioned rows
+CREATE TABLE tap_victim.item (id pg_catalog.int4 PRIMARY KEY, label pg_catalog.text, at timestamptz);
+CREATE FUNCTION tap_victim.versions() RETURNS pg_catalog.text LANGUAGE plpgsql SET search_path = hostile, pg_catalog AS $$
+DECLARE
+	got pg_catalog.text;
+BEGIN
+	PERFORM immutable.add_versioning('tap_victim.item', 'lazy');
+	PERFORM immutable.import_versions('tap_victim.item', 'SELECT 1 AS id, ''a''::pg_catalog.text AS label, ''2020-01-01''::timestamptz AS row_start');
+	INSERT INTO tap_victim.item VALUES (1, 'b'), (2, 'c');
+	PERFORM FROM immutable._backfill_versions('tap_victim.item', 0, 10);
+	PERFORM immutable._finish_backfill('tap_victim.item');
+	UPDATE tap_victim.item SET label = 'd';
+	ALTER TABLE tap_victim.item ADD COLUMN extra pg_catalog.text DEFAULT 'e';
+	DELETE FROM tap_victim.item WHERE id OPERATOR(pg_catalog.=) 2;
+	PERFORM immutable.revert_row('tap_victim.item', '{"id": 2}', 1);
+	PERFORM immutable.revert_row('tap_victim.item', '{"id": 1}', 1);
+	PERFORM FROM tap_victim.item__as_of(pg_catalog.now());
+	PERFORM FROM tap_victim.item__between('-infinity', pg_catalog.now());
+	PERFORM FROM tap_victim.item__from_to('-infinity', pg_catalog.now());
+	PERFORM FROM tap_victim.item__history;
+	SELECT v.problem INTO got FROM immutable.verify_versions('tap_victim.item') v;
+	RETURN pg_catalog.concat_ws('; ', immutable.row_diff('tap_victim.item', '{"id": 1}', 1, 3), got);
+END $$;
+SELECT is(tap_victim.versions(), '{"label": {"to": "d", "from": "a"}}', 'versioned rows');
+SELECT is((SELECT string_agg(concat_ws(' ', id, row_version, row_operation, label, extra), ', ' ORDER BY id, row_version) FROM tap_victim.item_versions),
+	'1 1 I a e, 1 2 I b e, 1 3 U d e, 1 4 U a e, 2 1 I c e, 2 2 U d e, 2 3 D d e, 2 4 I c e', 'and what was recorded');
 RESET ROLE;
+SELECT lives_ok($$SELECT pg_temp.in_hostile('SELECT immutable.drop_versioning(''tap_victim.item'')')$$, 'drop_versioning by a superuser');
 SELECT lives_ok($$SELECT pg_temp.in_hostile('SELECT immutable.unprotect(''tap_victim.audit'')')$$, 'unprotect by a superuser');
 SELECT lives_ok($$SELECT pg_temp.in_hostile('SELECT immutable.drop_log(''tap_victim.wide'', true)')$$, 'drop_log by a superuser');
 SELECT is((SELECT count(*) FROM hostile.guard_changes), 0::bigint, 'the audit trail is the real one');

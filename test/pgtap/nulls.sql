@@ -29,6 +29,13 @@ DO $$ BEGIN
 	PERFORM immutable.create_projection('tap_nulls.later', 'tap_nulls.source', 'tap_nulls.same_later', mode => 'async');
 	CREATE TABLE tap_nulls.audit (n integer);
 	PERFORM immutable.protect('tap_nulls.audit');
+	CREATE TABLE tap_nulls.item (id integer PRIMARY KEY, n integer);
+	INSERT INTO tap_nulls.item VALUES (1, 1);
+	PERFORM immutable.add_versioning('tap_nulls.item');
+	UPDATE tap_nulls.item SET n = 2;
+	CREATE TABLE tap_nulls.lazy (id integer PRIMARY KEY);
+	PERFORM immutable.add_versioning('tap_nulls.lazy', 'lazy');
+	CREATE TABLE tap_nulls.keyed (id integer PRIMARY KEY);
 	PERFORM immutable.enable_snapshots('tap_nulls.ledger', 'tap_nulls.counts');
 	-- consumers in every condition
 	PERFORM immutable.create_consumer(c, 'tap_nulls.ledger', after_position => 0, max_deliveries => 1) FROM unnest('{free,held,leased,parked}'::text[]) c;
@@ -48,6 +55,17 @@ INSERT INTO good VALUES
 	('add_upcaster', 'log', $$'tap_nulls.ledger'$$), ('add_upcaster', 'type', $$'t'$$), ('add_upcaster', 'schema_version', '1'),
 	('add_upcaster', 'upcaster', $$'tap_nulls.newer'$$), ('drop_upcaster', 'log', $$'tap_nulls.ledger'$$), ('drop_upcaster', 'type', $$'old'$$),
 	('drop_upcaster', 'schema_version', '1'),
+	('add_versioning', 'target', $$'tap_nulls.keyed'$$), ('add_versioning', 'backfill', $$'now'$$), ('drop_versioning', 'target', $$'tap_nulls.item'$$),
+	('import_versions', 'target', $$'tap_nulls.lazy'$$), ('import_versions', 'query', $$'SELECT 1 AS id, ''2020-01-01''::timestamptz AS row_start'$$),
+	('row_diff', 'target', $$'tap_nulls.item'$$), ('row_diff', 'key', $$'{"id": 1}'$$), ('row_diff', 'from_version', '1'), ('row_diff', 'to_version', '2'),
+	('revert_row', 'target', $$'tap_nulls.item'$$), ('revert_row', 'key', $$'{"id": 1}'$$), ('revert_row', 'to_version', '1'),
+	('verify_versions', 'target', $$'tap_nulls.item'$$),
+	('_row_version', 'target', $$'tap_nulls.item'$$), ('_row_version', 'key', $$'{"id": 1}'$$), ('_row_version', 'version', '1'),
+	('_version_key', 'target', $$'tap_nulls.item'$$), ('_version_key', 'a', $$'a'$$), ('_version_key', 'b', $$'b'$$),
+	('_backfill_versions', 'part', $$'tap_nulls.lazy'$$), ('_backfill_versions', 'from_block', '0'), ('_backfill_versions', 'batch', '1'),
+	('_finish_backfill', 'target', $$'tap_nulls.lazy'$$),
+	('_known_at', 'versions', $$'tap_nulls.item_versions'$$), ('_known_at', 'at_time', $$'infinity'$$),
+	('_known_between', 'versions', $$'tap_nulls.item_versions'$$), ('_known_between', 'from_time', $$'infinity'$$), ('_known_between', 'to_time', $$'infinity'$$),
 	('upcast', 'log', $$'tap_nulls.ledger'$$), ('upcast', 'event', $$ROW(NULL, NULL, NULL, NULL, 1, NULL, 'old', '{}', NULL)::immutable.event$$),
 	('ack', 'consumer', $$'held'$$), ('ack', 'upto_position', '1'),
 	('check_log', 'log', $$'tap_nulls.ledger'$$),
@@ -165,7 +183,7 @@ SELECT is_empty(
 SELECT is_empty(
 	$$SELECT function, outcome FROM (SELECT function, pg_temp.outcome(pg_temp.call(function, array_agg(nr::integer))) AS outcome
 	FROM argument GROUP BY function) s WHERE outcome <> CASE WHEN function IN ('guard_report', 'json_patch', 'merge_patch', '_guard_problem', '_last_position', '_safe_position', '_sequence_of', '_oldest_wait', '_shard',
-		'_projection_is_stale', '_projection_has_reached')
+		'_projection_is_stale', '_projection_has_reached', '_backfill_versions', '_finish_backfill', '_version_key')
 		THEN 'ok' ELSE '22004' END$$,
 	'NULL for all arguments at once is refused with 22004');
 

@@ -4,7 +4,7 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS immutable_events;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(193);
+SELECT plan(219);
 
 -- what plan() made is used by every role below
 DO $$ BEGIN
@@ -286,6 +286,12 @@ SELECT throws_ok($$SELECT immutable.drop_log('tap_data.source', true)$$, '2BP01'
 SET ROLE tap_other;
 SELECT throws_ok($$SELECT immutable.refresh('tap_data.model')$$, '42501', 'permission denied for projection "model"', 'refresh of another role');
 SELECT throws_ok($$SELECT immutable.wait_for('tap_data.model', 1)$$, '42501', 'permission denied for table model', 'wait_for without SELECT');
+SELECT throws_ok(q, '42501', 'permission denied for projection "model"', q)
+FROM unnest(ARRAY[$$SELECT immutable.skip_event('tap_data.model', 2, 'x')$$, $$SELECT immutable.set_projection_mode('tap_data.model', 'inline')$$,
+	$$SELECT immutable.drop_projection('tap_data.model')$$, $$SELECT * FROM immutable.verify_projection('tap_data.model')$$, $$CALL immutable.catch_up('tap_data.model')$$]) q;
+SELECT throws_ok($$SELECT immutable.create_projection('tap_data.audit', 'tap_data.source', 'tap_data.model')$$, '42501', 'permission denied for table source', 'create_projection without SELECT');
+SET ROLE tap_owner;
+SELECT throws_ok($$CALL immutable.rebuild('tap_data.model')$$, '25001', 'immutable.rebuild cannot run inside a transaction block', 'rebuild in a function');
 
 -- 55000: guards are missing
 SET ROLE tap_owner;
@@ -303,6 +309,32 @@ SELECT throws_ok(tap_data.handle('{}', 3), '55000', 'log "orders" cannot record 
 DO $$ BEGIN PERFORM immutable.protect('tap_data.ledger'); END $$;
 SELECT lives_ok('SELECT immutable.append(''tap_data.ledger'', ''s'', ''t'')', 'append with its guard again');
 
+RESET ROLE;
+-- versioned rows
+SET ROLE tap_owner;
+CREATE TABLE tap_data.item (id integer PRIMARY KEY, n integer);
+CREATE TABLE tap_data.keyless (n integer);
+CREATE TABLE tap_data.keyed (id integer PRIMARY KEY);
+SELECT lives_ok($$SELECT immutable.add_versioning('tap_data.item', 'lazy')$$, 'a versioned table');
+SELECT throws_ok($$SELECT immutable.add_versioning(NULL)$$, '22004', 'target must not be NULL', 'add_versioning to nothing');
+SELECT throws_ok($$SELECT immutable.add_versioning('tap_data.keyless', 'never')$$, '22023', 'backfill must be "now" or "lazy", not "never"', 'another backfill');
+SELECT throws_ok($$SELECT immutable.add_versioning('tap_data.keyless')$$, '55000', 'cannot version "keyless"', 'a table without a key');
+SELECT throws_ok($$SELECT immutable.add_versioning('tap_data.audit')$$, '42809', 'cannot version "audit"', 'an immutable table');
+SELECT throws_ok($$SELECT * FROM tap_data.item__as_of('infinity')$$, '55000', 'rows of table "item" are not all known yet', 'as_of before the backfill');
+SELECT throws_ok($$SELECT * FROM tap_data.item__as_of('2001-01-01 UTC')$$, '55000', NULL, 'as_of before versioning');
+SELECT throws_ok($$SELECT * FROM tap_data.item__as_of(NULL)$$, '22004', 'at_time must not be NULL', 'as_of no time');
+SELECT throws_ok($$SELECT immutable.import_versions('tap_data.item', 'SELECT 1 AS id')$$, '22023', 'cannot import versions of table "item"', 'import_versions without row_start');
+SELECT throws_ok($$SELECT immutable.import_versions('tap_data.item', 'SELECT 1::bigint AS id, now() AS row_start')$$, '42804', NULL, 'import_versions of another type');
+SELECT throws_ok($$SELECT immutable.row_diff('tap_data.item', '{"id": 1}', 1, 2)$$, '22023', NULL, 'row_diff of a version that is not there');
+SELECT throws_ok($$SELECT immutable.revert_row('tap_data.item', '[]', 1)$$, '22023', 'key must be a JSON object', 'revert_row of no key');
+SELECT throws_ok($$SELECT immutable.verify_versions('tap_data.keyless')$$, '42809', NULL, 'verify_versions of another table');
+SELECT throws_ok($$TRUNCATE tap_data.item$$, '23001', 'cannot truncate versioned table "item"', 'TRUNCATE');
+SELECT throws_ok($$INSERT INTO tap_data.item_versions SELECT * FROM tap_data.item_versions LIMIT 0$$, '23001', NULL, 'INSERT into a version table');
+SELECT throws_ok($$SELECT immutable.safe_position('tap_data.item_versions')$$, '55000', 'table "item_versions" cannot be read by position', 'safe_position without an index');
+SELECT throws_ok($$SELECT immutable.drop_versioning('tap_data.item')$$, '42501', 'permission denied for function drop_versioning', 'drop_versioning without EXECUTE');
+SET transaction_read_only = on;
+SELECT throws_ok($$SELECT immutable.add_versioning('tap_data.keyed')$$, '25006', NULL, 'add_versioning in a read-only transaction');
+SELECT throws_ok($$SELECT immutable.import_versions('tap_data.item', 'SELECT 1 AS id, ''2020-01-01''::timestamptz AS row_start')$$, '25006', NULL, 'import_versions in a read-only transaction');
 RESET ROLE;
 SELECT * FROM finish();
 ROLLBACK;

@@ -4,7 +4,7 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS immutable_events;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(13);
+SELECT plan(15);
 
 CREATE SCHEMA tap_relations;
 SET LOCAL search_path = tap_relations, public;
@@ -94,13 +94,26 @@ SELECT is_empty(
 	WHERE pg_temp.outcome(format(f, oid)) <> 'ok'$$,
 	'what views call answers for anything');
 
+-- functions of versioned tables
+SELECT is_empty(
+	$$SELECT name, f, pg_temp.outcome(format(f, oid)) FROM relation, unnest(ARRAY['SELECT immutable.drop_versioning(%s)', 'SELECT immutable.import_versions(%s, ''SELECT 1'')',
+		'SELECT immutable.verify_versions(%s)', 'SELECT immutable.row_diff(%s, ''{}'', 1, 2)', 'SELECT immutable.revert_row(%s, ''{}'', 1)',
+		'SELECT immutable._known_at(%s, now())', 'SELECT immutable._version_key(%s, ''a'', ''b'')']) f
+	WHERE pg_temp.outcome(format(f, oid)) NOT IN ('42809', '42P01', '55000')$$,
+	'what is not versioned is refused by every function of versioned tables');
+SELECT is_empty(
+	$$SELECT name, pg_temp.outcome(format('SELECT immutable.add_versioning(%s)', oid)) FROM relation
+	WHERE pg_temp.outcome(format('SELECT immutable.add_versioning(%s)', oid)) NOT IN ('42809', '42P01', '55000')
+		AND name <> 'same_columns'$$,
+	'add_versioning takes tables with a primary key');
+
 -- functions of projections
 CREATE FUNCTION same(r plain, e immutable.event) RETURNS plain LANGUAGE sql IMMUTABLE AS 'SELECT r';
 SELECT is_empty(
 	$$SELECT * FROM (SELECT r.name, f, pg_temp.outcome(format(f, r.oid)) AS outcome FROM relation r, unnest(ARRAY[
 		'SELECT immutable.drop_projection(%s)', 'SELECT immutable.refresh(%s)', $q$SELECT immutable.set_projection_mode(%s, 'async')$q$,
 		$q$SELECT immutable.wait_for(%s, 1)$q$, $q$SELECT immutable.skip_event(%s, 1, 'reason')$q$, 'SELECT immutable._projection_is_stale(%s)',
-		'SELECT immutable._projection_has_reached(%s, 1)', 'CALL immutable.catch_up(%s)']) f) o
+		'SELECT immutable._projection_has_reached(%s, 1)', 'CALL immutable.catch_up(%s)', 'SELECT immutable.verify_projection(%s)']) f) o
 	WHERE outcome <> CASE name WHEN 'nothing' THEN '42P01' ELSE '42809' END$$,
 	'what is no read model is refused with 42809 by every function of projections');
 SELECT is_empty(

@@ -129,6 +129,18 @@ BEGIN READ ONLY;
 SELECT immutable.refresh('model');
 \echo :SQLSTATE
 ROLLBACK;
+SET default_transaction_read_only = on;
+SELECT immutable.create_projection('model', 'ledger', 'int8inc');
+\echo :SQLSTATE
+SELECT immutable.set_projection_mode('model', 'async');
+\echo :SQLSTATE
+SELECT immutable.skip_event('model', 1, 'reason');
+\echo :SQLSTATE
+CALL immutable.catch_up('model');
+\echo :SQLSTATE
+SELECT immutable.drop_projection('model');
+\echo :SQLSTATE
+RESET default_transaction_read_only;
 
 -- a reducer that does what it must not
 \set VERBOSITY default

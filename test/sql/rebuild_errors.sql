@@ -22,6 +22,19 @@ CALL immutable.rebuild('ledger');
 \echo :SQLSTATE
 CALL immutable.rebuild(0);
 \echo :SQLSTATE
+-- of whatever kind it is
+CREATE VIEW a_view AS SELECT 1 AS n;
+CREATE MATERIALIZED VIEW a_matview AS SELECT 1 AS n;
+CREATE SEQUENCE a_sequence;
+CREATE TABLE a_parted (n integer) PARTITION BY LIST (n);
+CREATE TEMP TABLE a_temporary (n integer);
+\set VERBOSITY sqlstate
+SELECT format('CALL immutable.rebuild(%L)', r) FROM unnest('{a_view,a_matview,a_sequence,a_parted,a_temporary,balance_pkey,pg_class,immutable.projections}'::text[]) r \gexec
+\set VERBOSITY default
+DROP VIEW a_view;
+DROP MATERIALIZED VIEW a_matview;
+DROP SEQUENCE a_sequence;
+DROP TABLE a_parted, a_temporary;
 CALL immutable.rebuild('balance', 'no_such_function');
 \echo :SQLSTATE
 CREATE FUNCTION other_type(r text, e immutable.event) RETURNS text LANGUAGE sql IMMUTABLE RETURN r;

@@ -146,7 +146,7 @@ while (time() < $end)
 	}
 	for my $i (0 .. $#writers)
 	{
-		$writers[$i]->{run}->pump_nb;
+		eval { $writers[$i]->{run}->pump_nb };	# dies when it ends just now
 		next if $writers[$i]->{run}->pumpable;
 		$errors .= finish_writer($writers[$i]);
 		$writers[$i] = start_writer($levels[$i]);

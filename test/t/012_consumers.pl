@@ -361,7 +361,7 @@ sub go_on
 	{
 		my $worker = $workers{$name};
 
-		$worker->{session}{run}->pump_nb;
+		eval { $worker->{session}{run}->pump_nb };	# dies when it ends just now
 		next if $worker->{session}{out} !~ /^ended/m && $worker->{session}{run}->pumpable;
 		my $out = finish($worker->{session});
 		delete $workers{$name};

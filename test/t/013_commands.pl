@@ -124,7 +124,7 @@ while (time() < $end)
 	}
 	for my $i (0 .. $#clients)
 	{
-		$clients[$i]->{run}->pump_nb;
+		eval { $clients[$i]->{run}->pump_nb };	# dies when it ends just now
 		next if $clients[$i]->{run}->pumpable;
 		$errors .= finish_client($clients[$i]);
 		$clients[$i] = start_client($levels[$i]);

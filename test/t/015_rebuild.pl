@@ -141,11 +141,15 @@ sub killed
 		usleep(5000);
 	}
 	isnt($pid, '', "a rebuild is at $phase, swap $swap");
-	kill KILL => $pid;
+	kill KILL => $pid if $pid ne '';
 	eval { $h->finish };
 	eval { $holder->{run}->kill_kill } if exists $holder->{run};
-	# the server has gone down with it
-	usleep(500_000);
+	# the server goes down with it
+	for (1 .. 1000)
+	{
+		last unless -e $node->data_dir . '/postmaster.pid';
+		usleep(20_000);
+	}
 	$node->_update_pid(0);
 	$node->start;
 	is($node->safe_psql('postgres', 'SELECT * FROM wrong WHERE target = \'balance\''), '', "nothing has changed: $phase, swap $swap");
@@ -156,7 +160,9 @@ sub killed
 	is($node->safe_psql('postgres', "SELECT count(*) FROM pg_class WHERE relname LIKE 'balance\\_rebuild%'"), '0', 'nothing is left');
 }
 
+# what follows a commit at once may be a crash: it must be on disk
 $node->safe_psql('postgres', <<'SQL');
+SET synchronous_commit = on;
 CREATE FUNCTION slow(r balance, e immutable.event) RETURNS balance LANGUAGE plpgsql STABLE AS $$
 BEGIN
 	IF e.position % 100 = 0 THEN PERFORM pg_sleep(0.005); END IF;

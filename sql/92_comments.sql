@@ -1,0 +1,81 @@
+-- What \d+ says of the columns of views, and of what users read in registries.
+
+COMMENT ON COLUMN immutable.protected_tables.relation IS
+'a table with guards, a table below one, or a log';
+COMMENT ON COLUMN immutable.protected_tables.armed IS
+'are its guards in place?';
+COMMENT ON COLUMN immutable.protected_tables.problem IS
+'what is wrong with them; NULL when nothing is';
+
+COMMENT ON COLUMN immutable.logs.events IS
+'an estimate, from ANALYZE';
+COMMENT ON COLUMN immutable.logs.last_position IS
+'the last one that was drawn; NULL where the caller may not read the log';
+COMMENT ON COLUMN immutable.logs.safe_position IS
+'up to here everything is decided; NULL where the caller may not read the log';
+COMMENT ON COLUMN immutable.logs.size IS
+'in bytes, with indexes and partitions';
+COMMENT ON COLUMN immutable.logs.armed IS
+'are its guards in place?';
+
+COMMENT ON COLUMN immutable.projection_status.state IS
+'current; behind: it has still to fold readable events; halted: the event at error_position fails; stale: the reducer has changed since the rows were folded';
+COMMENT ON COLUMN immutable.projection_status.position IS
+'the read model has everything up to here';
+COMMENT ON COLUMN immutable.projection_status.lag_events IS
+'positions up to the safe one, of all streams and types';
+COMMENT ON COLUMN immutable.projection_status.lag_seconds IS
+'age of the first event that it has still to fold';
+COMMENT ON COLUMN immutable.projection_status.refreshed_at IS
+'when it last folded a batch';
+COMMENT ON COLUMN immutable.projection_status.error_event IS
+'id of the event at error_position';
+COMMENT ON COLUMN immutable.projection_status.worker IS
+'process id of the worker that serves this database; NULL when there is none';
+
+COMMENT ON COLUMN immutable.rebuild_progress.phase IS
+'starting, folding, indexing, catching up, waiting for locks, applying the difference, exchanging storage';
+COMMENT ON COLUMN immutable.rebuild_progress.events_total IS
+'an estimate';
+COMMENT ON COLUMN immutable.rebuild_progress.pid IS
+'process id of the backend that runs the rebuild';
+
+COMMENT ON COLUMN immutable.consumer_status.position IS
+'done with everything up to here, but for streams that are set aside';
+COMMENT ON COLUMN immutable.consumer_status.lag_events IS
+'positions up to the safe one, of all streams and types';
+COMMENT ON COLUMN immutable.consumer_status.lag_seconds IS
+'age of the first event that is not done';
+COMMENT ON COLUMN immutable.consumer_status.holder IS
+'the role that has polled under the lease';
+COMMENT ON COLUMN immutable.consumer_status.lease_token IS
+'who sets immutable.lease to it may ack, nack and renew in another session';
+
+COMMENT ON COLUMN immutable.parked.position IS
+'the event that has failed';
+COMMENT ON COLUMN immutable.parked.deliveries IS
+'how often it has failed';
+COMMENT ON COLUMN immutable.parked.error IS
+'what immutable.nack was told';
+
+COMMENT ON COLUMN immutable.workers.pid IS
+'process id; NULL when none runs';
+
+COMMENT ON COLUMN immutable.guard_changes.action IS
+'protect, unprotect, drop, seal or import';
+
+COMMENT ON COLUMN immutable.projections.target IS
+'the read model';
+COMMENT ON COLUMN immutable.projections.key IS
+'expressions over the event''s columns, one for each column of the primary key';
+COMMENT ON COLUMN immutable.projections.types IS
+'the types of events that it folds; NULL: all';
+COMMENT ON COLUMN immutable.projections.stream_prefix IS
+'of the streams whose events it folds; NULL: all';
+COMMENT ON COLUMN immutable.projections.mode IS
+'inline or async';
+COMMENT ON COLUMN immutable.projections.commutative IS
+'the owner says that the order of events does not matter';
+
+COMMENT ON COLUMN immutable.skipped_events.target IS
+'the read model that goes without the event';

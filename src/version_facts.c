@@ -1,0 +1,407 @@
+/*
+ * version_facts.c: cached facts of a versioned table.
+ *
+ * What the trigger needs to know (which table takes the versions, which column
+ * goes where, how a key is found) is read from the catalogs once per backend
+ * and kept until anything in them changes. Columns are matched by name. What
+ * does not fit is a problem that makes the trigger refuse.
+ */
+#include "version.h"
+
+#include "access/genam.h"
+#include "access/table.h"
+#include "catalog/pg_am.h"
+#include "catalog/pg_index.h"
+#include "commands/defrem.h"
+#include "commands/trigger.h"
+#include "compat.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/rel.h"
+
+static IeVersionFacts *lookup(Oid relid);
+static void rebuild(IeVersionFacts *facts, Relation rel);
+static void read_versions(IeVersionFacts *facts, Relation rel);
+static void map_columns(IeVersionFacts *facts, Relation rel, Relation versions);
+static void find_key(IeVersionFacts *facts, Relation rel, Relation versions);
+static void make_scan_key(ScanKey key, Relation index, int i);
+static bool is_unique_on(Relation index, int nkeys, const AttrNumber *key);
+static void inspect(IeVersionFacts *facts, Relation versions);
+static void inspect_indexes(IeVersionFacts *facts, List *indexes);
+static bool holds_first(Relation index);
+pg_noreturn static void refuse(Relation rel, const char *detail, const char *hint);
+
+/*
+ * Open the version table of a table that is open, for writing; its lock stays.
+ * The caller counts its use of the facts.
+ */
+Relation
+ie_open_versions(Relation rel, IeVersionFacts **facts)
+{
+	for (;;)
+	{
+		Relation	versions;
+
+		*facts = ie_version_facts(rel);
+		if ((*facts)->problem != NULL)
+			refuse(rel, (*facts)->problem, (*facts)->remedy);
+		versions = try_table_open((*facts)->registered.versions, RowExclusiveLock);
+		if (versions != NULL && (*facts)->built == ie_catalog_changes())
+			return versions;
+		/* what changed while we waited for the lock */
+		if (versions != NULL)
+			table_close(versions, NoLock);
+	}
+}
+
+/* Refuse a table whose versions could not be recorded. */
+void
+ie_check_recordable(Relation rel)
+{
+	IeVersionFacts *facts = ie_version_facts(rel);
+
+	if (facts->problem != NULL)
+		refuse(rel, facts->problem, facts->remedy);
+}
+
+/* The facts of a table, read anew when they may be stale. */
+IeVersionFacts *
+ie_version_facts(Relation rel)
+{
+	IeVersionFacts *facts = lookup(RelationGetRelid(rel));
+
+	if (!facts->valid || facts->built != ie_catalog_changes())
+		rebuild(facts, rel);
+	return facts;
+}
+
+/* The entry of a table in the cache, made when there is none. */
+static IeVersionFacts *
+lookup(Oid relid)
+{
+	static HTAB *cache = NULL;
+	IeVersionFacts *facts;
+	bool		found;
+
+	if (cache == NULL)
+	{
+		HASHCTL		ctl = {.keysize = sizeof(Oid), .entrysize = sizeof(IeVersionFacts)};
+
+		ctl.hcxt = AllocSetContextCreate(CacheMemoryContext,
+										 "immutable_events versioned tables",
+										 ALLOCSET_SMALL_SIZES);
+		cache = hash_create("immutable_events versioned tables", 16, &ctl,
+							HASH_ELEM | HASH_BLOBS | HASH_CONTEXT);
+	}
+	facts = hash_search(cache, &relid, HASH_ENTER, &found);
+	if (!found)
+	{
+		MemSet(facts, 0, sizeof(*facts));
+		facts->relid = relid;
+	}
+	return facts;
+}
+
+/*
+ * Read the facts from the catalogs. Those that a caller further up the stack
+ * relies on are kept until the transaction ends.
+ */
+static void
+rebuild(IeVersionFacts *facts, Relation rel)
+{
+	uint64		before = ie_catalog_changes();
+	MemoryContext old = facts->context;
+	MemoryContext caller;
+
+	facts->valid = false;
+	facts->context = NULL;
+	if (old != NULL && facts->uses > 0)
+		MemoryContextSetParent(old, TopTransactionContext);
+	else if (old != NULL)
+		MemoryContextDelete(old);
+	facts->uses = 0;
+	facts->context = AllocSetContextCreate(CacheMemoryContext,
+										   "immutable_events versioned table",
+										   ALLOCSET_SMALL_SIZES);
+	caller = MemoryContextSwitchTo(facts->context);
+	facts->problem = NULL;
+	facts->remedy = "Put back what immutable.add_versioning had made.";
+	if (!ie_read_versioned(ie_versioned_root(facts->relid), &facts->registered))
+	{
+		facts->problem = "The table is not versioned.";
+		facts->remedy = "Call immutable.add_versioning.";
+	}
+	else
+		read_versions(facts, rel);
+	MemoryContextSwitchTo(caller);
+	/* what changed while we read is read again the next time */
+	facts->built = before;
+	facts->valid = true;
+}
+
+/* Read what concerns the version table. */
+static void
+read_versions(IeVersionFacts *facts, Relation rel)
+{
+	Relation	versions = try_table_open(facts->registered.versions, AccessShareLock);
+
+	if (versions == NULL)
+	{
+		facts->problem = "Its version table is gone.";
+		return;
+	}
+	if (!ie_is_version_table(versions))
+		facts->problem = psprintf("Table \"%s\" is not a version table.",
+								  RelationGetRelationName(versions));
+	if (facts->problem == NULL)
+		inspect(facts, versions);
+	if (facts->problem == NULL)
+		map_columns(facts, rel, versions);
+	if (facts->problem == NULL)
+		find_key(facts, rel, versions);
+	if (facts->problem == NULL && rel->rd_rel->relrowsecurity &&
+		!versions->rd_rel->relrowsecurity)
+	{
+		facts->problem = psprintf("It has row security, and \"%s\" has none.",
+								  RelationGetRelationName(versions));
+		facts->remedy = "Give the version table policies and row security of its own.";
+	}
+	table_close(versions, AccessShareLock);
+}
+
+/* Match the columns by name; each of the table must have its place. */
+static void
+map_columns(IeVersionFacts *facts, Relation rel, Relation versions)
+{
+	TupleDesc	from = RelationGetDescr(rel);
+	TupleDesc	to = RelationGetDescr(versions);
+	int			i;
+
+	facts->ncolumns = to->natts;
+	facts->source = palloc0(sizeof(AttrNumber) * to->natts);
+	for (i = 0; i < from->natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(from, i);
+		AttrNumber	place;
+		Form_pg_attribute other;
+
+		if (column->attisdropped)
+			continue;
+		place = get_attnum(RelationGetRelid(versions), NameStr(column->attname));
+		other = place > IE_VERSION_NCOLUMNS ? TupleDescAttr(to, place - 1) : NULL;
+		if (other == NULL || other->atttypid != column->atttypid ||
+			other->atttypmod != column->atttypmod ||
+			other->attcollation != column->attcollation)
+		{
+			facts->problem = psprintf("Column \"%s\" has no column of the same type in \"%s\".",
+									  NameStr(column->attname),
+									  RelationGetRelationName(versions));
+			return;
+		}
+		facts->source[place - 1] = column->attnum;
+	}
+}
+
+/* Find the index of keys and versions, and see that a key is still a key. */
+static void
+find_key(IeVersionFacts *facts, Relation rel, Relation versions)
+{
+	Relation	index;
+	ListCell   *cell;
+	bool		found = false;
+	int			i;
+
+	facts->index = ie_versions_pkey(versions);
+	if (!OidIsValid(facts->index))
+	{
+		facts->problem = psprintf("Table \"%s\" has no primary key that ends with row_start, row_version.",
+								  RelationGetRelationName(versions));
+		return;
+	}
+	index = index_open(facts->index, AccessShareLock);
+	facts->nkeys = index->rd_index->indnkeyatts - IE_INDEX_TAIL;
+	facts->key = palloc(sizeof(AttrNumber) * facts->nkeys);
+	facts->scan_keys = palloc(sizeof(ScanKeyData) * facts->nkeys);
+	for (i = 0; i < facts->nkeys; i++)
+	{
+		facts->key[i] = facts->source[index->rd_index->indkey.values[i] - 1];
+		make_scan_key(&facts->scan_keys[i], index, i);
+	}
+	index_close(index, AccessShareLock);
+	foreach(cell, RelationGetIndexList(rel))
+	{
+		index = index_open(lfirst_oid(cell), AccessShareLock);
+		found |= is_unique_on(index, facts->nkeys, facts->key);
+		index_close(index, AccessShareLock);
+	}
+	if (!found)
+	{
+		facts->problem = "The primary key that its versions are kept by is gone.";
+		facts->remedy = "Put the primary key back, not deferrable.";
+	}
+}
+
+/* A scan key for one column of an index: equal to a value to be filled in. */
+static void
+make_scan_key(ScanKey key, Relation index, int i)
+{
+	Oid			type = index->rd_opcintype[i];
+	Oid			operator = get_opfamily_member(index->rd_opfamily[i], type, type,
+											   BTEqualStrategyNumber);
+
+	ScanKeyEntryInitialize(key, 0, i + 1, BTEqualStrategyNumber, InvalidOid,
+						   index->rd_indcollation[i], get_opcode(operator), (Datum) 0);
+}
+
+/* Is this a valid, immediate unique index of all rows on just these columns? */
+static bool
+is_unique_on(Relation index, int nkeys, const AttrNumber *key)
+{
+	Form_pg_index form = index->rd_index;
+	int			i;
+	int			j;
+
+	if (!form->indisunique || !form->indimmediate || !form->indisvalid ||
+		form->indnkeyatts != nkeys || RelationGetIndexPredicate(index) != NIL)
+		return false;
+	for (i = 0; i < nkeys; i++)
+	{
+		for (j = 0; j < nkeys && form->indkey.values[j] != key[i]; j++)
+			;
+		if (j == nkeys || key[i] == 0)
+			return false;
+	}
+	return true;
+}
+
+/* The primary key (key, row_start, row_version) of a version table, or InvalidOid. */
+Oid
+ie_versions_pkey(Relation versions)
+{
+	Oid			relid = ie_key_index(versions);
+	Relation	index;
+	Form_pg_index form;
+	bool		fits;
+
+	if (!OidIsValid(relid))
+		return InvalidOid;
+	index = index_open(relid, AccessShareLock);
+	form = index->rd_index;
+	fits = form->indnkeyatts > IE_INDEX_TAIL &&
+		form->indkey.values[form->indnkeyatts - 2] == IE_ROW_START &&
+		form->indkey.values[form->indnkeyatts - 1] == IE_ROW_VERSION;
+	index_close(index, AccessShareLock);
+	return fits ? relid : InvalidOid;
+}
+
+/* A table's primary key, unless it is deferrable; or InvalidOid. */
+Oid
+ie_key_index(Relation rel)
+{
+	ListCell   *cell;
+
+	foreach(cell, RelationGetIndexList(rel))
+	{
+		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
+		bool		found = index->rd_index->indisprimary &&
+			index->rd_index->indisvalid && index->rd_index->indimmediate;
+
+		index_close(index, AccessShareLock);
+		if (found)
+			return lfirst_oid(cell);
+	}
+	return InvalidOid;
+}
+
+/* Guards, triggers, constraints, indexes and the sequence. */
+static void
+inspect(IeVersionFacts *facts, Relation versions)
+{
+	TupleConstr *constraints = RelationGetDescr(versions)->constr;
+	List	   *indexes = RelationGetIndexList(versions);
+	const char *problem = ie_guard_problem(versions);
+	int			i;
+
+	if (problem != NULL)
+	{
+		facts->problem = psprintf("In \"%s\", %s.", RelationGetRelationName(versions), problem);
+		facts->remedy = "Call immutable.protect for the version table.";
+		return;
+	}
+	facts->sequence = ie_position_sequence(RelationGetRelid(versions));
+	if (!OidIsValid(facts->sequence))
+		facts->problem = psprintf("Table \"%s\" has lost the sequence of row_position.",
+								  RelationGetRelationName(versions));
+	facts->bare = true;
+	for (i = 0; i < versions->trigdesc->numtriggers; i++)
+		facts->bare &= ie_is_guard(versions->trigdesc->triggers[i].tgfoid);
+	facts->checked = constraints->num_check > 0;
+	for (i = IE_VERSION_NCOLUMNS; i < RelationGetDescr(versions)->natts; i++)
+		facts->checked |= TupleDescAttr(RelationGetDescr(versions), i)->attnotnull;
+	inspect_indexes(facts, indexes);
+}
+
+/* Put the indexes that hold first versions only last. */
+static void
+inspect_indexes(IeVersionFacts *facts, List *indexes)
+{
+	ListCell   *cell;
+
+	facts->nindexes = list_length(indexes);
+	facts->nfirst = 0;
+	facts->indexes = palloc(sizeof(Oid) * facts->nindexes);
+	facts->plain = true;
+	facts->writer = NULL;
+	foreach(cell, indexes)
+	{
+		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
+		int			place;
+
+		if (holds_first(index))
+			place = facts->nindexes - ++facts->nfirst;
+		else
+		{
+			place = foreach_current_index(cell) - facts->nfirst;
+			facts->plain &= RelationGetIndexPredicate(index) == NIL &&
+				RelationGetIndexExpressions(index) == NIL;
+		}
+		facts->indexes[place] = RelationGetRelid(index);
+		index_close(index, AccessShareLock);
+	}
+}
+
+/* Is this an index of columns, for the versions numbered 1? */
+static bool
+holds_first(Relation index)
+{
+	List	   *predicate = RelationGetIndexPredicate(index);
+	OpExpr	   *same;
+	Var		   *column;
+	Const	   *number;
+
+	if (list_length(predicate) != 1 || !IsA(linitial(predicate), OpExpr) ||
+		RelationGetIndexExpressions(index) != NIL)
+		return false;
+	same = linitial(predicate);
+	if (get_opcode(same->opno) != F_INT84EQ || !IsA(linitial(same->args), Var) ||
+		!IsA(lsecond(same->args), Const))
+		return false;
+	column = linitial(same->args);
+	number = lsecond(same->args);
+	return column->varattno == IE_ROW_VERSION && !number->constisnull &&
+		DatumGetInt32(number->constvalue) == 1;
+}
+
+/* Raise the error for a table whose versions cannot be recorded. */
+static void
+refuse(Relation rel, const char *detail, const char *hint)
+{
+	ereport(ERROR,
+			(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+			 errmsg("cannot record versions of table \"%s\"",
+					RelationGetRelationName(rel)),
+			 errdetail_internal("%s", detail),
+			 errhint("%s", hint),
+			 errtable(rel)));
+}
