@@ -89,12 +89,17 @@ insert_bare(IeTarget *target, const IeNewEvents *batch)
 	end_insert(&insert);
 }
 
-/* Insert where the guards fire: tell them which rows are coming. */
+/*
+ * Insert where the guards fire: tell them which rows are coming, or that the
+ * statement is but no row that they need to look at.
+ */
 static void
 insert_announced(IeTarget *target, const IeNewEvents *batch, bool plain)
 {
+	bool		unseen = plain && target->facts->row_guards_only;
 	IeAdmission rows = {RelationGetRelid(target->log),
-	RelationGetRelid(target->rel), batch->events, batch->count};
+		unseen ? InvalidOid : RelationGetRelid(target->rel),
+	batch->events, batch->count};
 	IeAdmission before = ie_guard_admit(rows);
 
 	PG_TRY();
@@ -130,7 +135,10 @@ insert_with_triggers(IeTarget *target, const IeNewEvents *batch)
 												CMD_INSERT);
 	ExecBSInsertTriggers(insert.estate, insert.table);
 	if (at_once)
+	{
 		insert_all(&insert, batch);
+		(void) ie_guard_admit((IeAdmission) {0});
+	}
 	else
 		insert_each(&insert, target, batch);
 	release(target, batch);
