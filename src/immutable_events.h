@@ -396,7 +396,6 @@ extern Expr *ie_inline(FuncExpr *call, const char **problem);
 /* reducer.c: compile a reducer; reduce.c: run it; state.c: keep its state */
 
 typedef struct IeReducer IeReducer;
-
 /* Memory that a value is kept in, overwritten in place. */
 typedef struct IeChunk
 {

@@ -369,7 +369,7 @@ array_values(const IeNewEvents *batch, Datum *values)
 	int			j;
 
 	for (i = 0; i < batch->count; i++)
-		ie_event_values(&batch->events[i], rows + i * IE_NCOLUMNS);
+		ie_event_values(&batch->events[i], rows + (Size) i * IE_NCOLUMNS);
 	for (j = 0; j < IE_NCOLUMNS; j++)
 	{
 		Oid			type = column_types[j];

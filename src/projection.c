@@ -107,7 +107,7 @@ ie_drop_projection(PG_FUNCTION_ARGS)
 	projection = ie_known_projection(target);
 	ie_check_projection_right(projection);
 	log = projection->log;
-	ie_hold_projection(target, true);	/* first: refresh locks the table later */
+	ie_hold_projection(target, true);	/* first: refresh locks it later */
 	LockRelationOid(log, ShareRowExclusiveLock);
 	LockRelationOid(target, AccessExclusiveLock);
 	ie_release_read_model(target);

@@ -210,7 +210,7 @@ ahead() {
 	for c in periods tablelog audit; do
 		title=title_$c
 		[ -z "$(middle "$1" $c)" ] || [ -z "$(middle "$1" immutable)" ] ||
-			row "$1 of one versioned row a transaction, rate over ${!title}'s" ">=" 1.00 "$(of "$1" immutable $c)"
+			row "$1 of one versioned row a transaction, rate over that with ${!title}" ">=" 1.00 "$(of "$1" immutable $c)"
 	done
 }
 
