@@ -6,13 +6,14 @@
  * until the registry changes.
  */
 #include "command.h"
+#include "compat.h"
+#include "guard.h"
 
 #include "access/genam.h"
 #include "access/relation.h"
 #include "access/sysattr.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
-#include "compat.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
