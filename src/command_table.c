@@ -14,6 +14,7 @@
 #include "access/sysattr.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
+#include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
@@ -73,6 +74,7 @@ ie_enable_commands(PG_FUNCTION_ARGS)
 	Oid			relid;
 
 	ie_require_arg(fcinfo, 0, "log");
+	PreventCommandDuringRecovery("immutable.enable_commands()");
 	/* one at a time, and appends may go on */
 	target = ie_open_whole_log(PG_GETARG_OID(0), ShareUpdateExclusiveLock);
 	ie_check_owner(target.log);

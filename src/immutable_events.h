@@ -64,9 +64,7 @@ extern int64 ie_last_position(Oid sequence);
 extern char *ie_qualified_name(Relation rel);
 extern void ie_check_access(Relation log, AclMode mode);
 
-/* event.c: the columns of immutable.event, and what makes an event valid */
-
-/* Attribute numbers of immutable.event, and so of every log. */
+/* event.c: the columns of every log, by number; what makes an event valid */
 typedef enum IeColumn
 {
 	IE_POSITION = 1,

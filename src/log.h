@@ -14,6 +14,7 @@ typedef struct IeLog
 	bool		valid;
 	bool		is_log;			/* or a leaf of one */
 	bool		guards_only;	/* no trigger but our guards */
+	bool		row_guards_only;	/* no row trigger but our guards */
 	Oid			sequence;		/* draws positions; not set in a leaf */
 	int64		floor;			/* no position may be drawn up to here; 0: ask */
 	Oid			version_index;	/* unique (stream, version) */

@@ -23,6 +23,7 @@
 #include "compat.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -55,6 +56,7 @@ ie_protect(PG_FUNCTION_ARGS)
 	bool		changed = false;
 
 	ie_require_arg(fcinfo, 0, "target");
+	PreventCommandDuringRecovery("immutable.protect()");
 	family = lock_family(PG_GETARG_OID(0), ShareRowExclusiveLock);
 	foreach(cell, family)
 	{
@@ -269,6 +271,7 @@ ie_unprotect(PG_FUNCTION_ARGS)
 {
 	ie_require_arg(fcinfo, 0, "target");
 	ie_require_arg(fcinfo, 1, "force");
+	PreventCommandDuringRecovery("immutable.unprotect()");
 	if (!disarm(PG_GETARG_OID(0), PG_GETARG_BOOL(1), "unprotect"))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
@@ -289,6 +292,7 @@ ie_drop_log(PG_FUNCTION_ARGS)
 
 	ie_require_arg(fcinfo, 0, "log");
 	ie_require_arg(fcinfo, 1, "force");
+	PreventCommandDuringRecovery("immutable.drop_log()");
 	rel = ie_open_relation(PG_GETARG_OID(0), AccessShareLock);
 	if (!ie_is_log(rel) || rel->rd_rel->relispartition)
 		ereport(ERROR,
