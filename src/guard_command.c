@@ -5,6 +5,7 @@
  * command names; guard_ddl.c asks the same rules again with the OIDs that the
  * command has worked on. What does not exist is left to PostgreSQL.
  */
+#include "guard.h"
 #include "projected.h"
 
 #include "catalog/dependency.h"

@@ -8,13 +8,14 @@
  * statement, as triggers see it.
  */
 #include "append.h"
+#include "compat.h"
+#include "guard.h"
 
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
-#include "compat.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "utils/array.h"

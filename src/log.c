@@ -6,6 +6,8 @@
  * until a relcache or syscache message says that something changed. An entry
  * is born invalid and made valid after everything that can throw.
  */
+#include "guard.h"
+#include "log.h"
 #include "projected.h"
 
 #include "access/genam.h"

@@ -5,6 +5,7 @@
  * run with that role's rights. The right is checked here, before any registry
  * is written.
  */
+#include "guard.h"
 #include "rebuild.h"
 
 #include "access/relation.h"

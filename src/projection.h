@@ -4,6 +4,7 @@
 #ifndef IMMUTABLE_EVENTS_PROJECTION_H
 #define IMMUTABLE_EVENTS_PROJECTION_H
 
+#include "fold.h"
 #include "projected.h"
 
 #include "access/htup_details.h"

@@ -5,6 +5,7 @@
  * taken that shows all of it, and then a query reads: partitions, policies and
  * the order are the planner's business.
  */
+#include "log.h"
 #include "upcast.h"
 
 #include "catalog/pg_type.h"

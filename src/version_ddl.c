@@ -5,6 +5,7 @@
  * the command, in its transaction; a dropped one stays there. What would leave
  * history with a hole, or change what it says, is refused.
  */
+#include "guard.h"
 #include "version.h"
 
 #include "access/genam.h"

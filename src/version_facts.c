@@ -6,6 +6,7 @@
  * and kept until anything in them changes. Columns are matched by name. What
  * does not fit is a problem that makes the trigger refuse.
  */
+#include "guard.h"
 #include "version.h"
 
 #include "access/genam.h"

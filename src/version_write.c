@@ -6,6 +6,7 @@
  * version of the key meanwhile. The row goes in without a plan, and where the
  * version table has no trigger but our guards, without the trigger machinery.
  */
+#include "log.h"
 #include "version.h"
 
 #include "access/genam.h"

@@ -5,6 +5,7 @@
  * created before it is known that the versions of the table can be kept: each
  * row must have a key that no two rows have at any moment.
  */
+#include "guard.h"
 #include "version.h"
 
 #include "access/genam.h"
