@@ -312,6 +312,15 @@ extern int64 ie_next_position(Oid sequence);
 extern void ie_note_own_position(Oid sequence, int64 position);
 extern int64 ie_own_first_position(Oid sequence);
 
+/* Positions, rising. */
+typedef struct IePositions
+{
+	int64	   *positions;
+	uint64		count;
+} IePositions;
+
+extern bool ie_has_position(const IePositions *positions, int64 position);
+
 /* recorded.c: positions that were recorded as safe to have read up to */
 
 extern int64 ie_recorded_position(Oid log, Snapshot snapshot);
@@ -360,6 +369,7 @@ typedef struct IeSelection
 	int32		shard;
 	ArrayType  *without;		/* streams that are set aside, or NULL */
 	text	   *stream;			/* this one only, or NULL */
+	const IePositions *as_recorded; /* not to be upcast; NULL: none */
 } IeSelection;
 
 extern void ie_select_events(Relation log, const IeSelection *selection,

@@ -204,9 +204,10 @@ typedef struct IeHalt
 extern int64 ie_projection_position(Oid target);
 extern void ie_projection_move_on(Oid target, int64 position);
 extern void ie_projection_halt(Oid target, const IeHalt *halt);
+extern IePositions ie_skipped_events(Oid target);
 extern void ie_leave_out_skipped(const IeProjection *projection,
-								 IeEvents *events);
-extern bool ie_is_skipped(const IeProjection *projection, int64 position);
+								 IeEvents *events,
+								 const IePositions *skipped);
 extern int64 ie_event_position(const IeProjection *projection,
 							   HeapTuple event);
 

@@ -25,6 +25,7 @@ typedef struct UpcastReceiver
 	IeUpcasts  *upcasts;
 	Tuplestorestate *store;
 	int64		left;			/* of max_events */
+	const IePositions *as_recorded;
 	Datum	   *types;			/* as handed out; NULL: all */
 	bool	   *isnull;
 	int			ntypes;
@@ -178,6 +179,7 @@ make_receiver(IeUpcasts *upcasts, const IeSelection *selection,
 	receiver->upcasts = upcasts;
 	receiver->store = store;
 	receiver->left = selection->max_events;
+	receiver->as_recorded = selection->as_recorded;
 	if (selection->types != NULL)
 		deconstruct_array(selection->types, TEXTOID, -1, false, TYPALIGN_INT,
 						  &receiver->types, &receiver->isnull,
@@ -190,10 +192,14 @@ static bool
 receive_event(TupleTableSlot *slot, DestReceiver *self)
 {
 	UpcastReceiver *receiver = (UpcastReceiver *) self;
+	bool		isnull;
+	int64		position;
 
 	if (receiver->left <= 0)
 		return false;
-	slot = ie_upcast_slot(receiver->upcasts, slot);
+	position = DatumGetInt64(slot_getattr(slot, IE_POSITION, &isnull));
+	if (!ie_has_position(receiver->as_recorded, position))
+		slot = ie_upcast_slot(receiver->upcasts, slot);
 	if (receiver->types == NULL || is_selected(receiver, slot))
 	{
 		tuplestore_puttupleslot(receiver->store, slot);

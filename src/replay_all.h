@@ -15,6 +15,7 @@ typedef struct IeEventFilter
 	bool		all_types;
 	int			ntypes;
 	text	  **types;
+	const IePositions *skipped; /* left out unseen by upcasters; NULL: none */
 } IeEventFilter;
 
 /* A scan of a log's events, and the one that it stands on. */
