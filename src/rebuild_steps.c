@@ -67,7 +67,6 @@ ie_rebuild_fold(IeRebuild *rebuild)
 	ie_folding_end(folding);
 	UnregisterSnapshot(snapshot);
 	CommandCounterIncrement();
-	ie_progress_phase(IE_REBUILD_INDEXING);
 	caller = MemoryContextSwitchTo(rebuild->context);
 	rebuild->indexes = ie_index_shadow(rebuild->target, shadow, rebuild->swap);
 	MemoryContextSwitchTo(caller);
