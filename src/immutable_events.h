@@ -312,15 +312,6 @@ extern int64 ie_next_position(Oid sequence);
 extern void ie_note_own_position(Oid sequence, int64 position);
 extern int64 ie_own_first_position(Oid sequence);
 
-/* Positions, rising. */
-typedef struct IePositions
-{
-	int64	   *positions;
-	uint64		count;
-} IePositions;
-
-extern bool ie_has_position(const IePositions *positions, int64 position);
-
 /* recorded.c: positions that were recorded as safe to have read up to */
 
 extern int64 ie_recorded_position(Oid log, Snapshot snapshot);
@@ -355,25 +346,6 @@ extern int64 ie_fit_to_snapshot(Relation log, Oid sequence, int64 decided,
 
 extern int64 ie_told_position(const IeTarget *target, Snapshot snapshot);
 extern int64 ie_readable_position(const IeTarget *target, Snapshot *snapshot);
-
-/* read_log.c: the events of a log, in order of position */
-
-typedef struct IeSelection
-{
-	int64		after;			/* positions, exclusive and inclusive */
-	int64		upto;
-	int64		max_events;
-	ArrayType  *types;			/* NULL: all */
-	text	   *prefix;			/* of the stream's name; NULL: any */
-	int32		shards;			/* 0: all streams, else those of one shard */
-	int32		shard;
-	ArrayType  *without;		/* streams that are set aside, or NULL */
-	text	   *stream;			/* this one only, or NULL */
-	const IePositions *as_recorded; /* not to be upcast; NULL: none */
-} IeSelection;
-
-extern void ie_select_events(Relation log, const IeSelection *selection,
-							 Snapshot snapshot, Tuplestorestate *store);
 
 /* read.c: the events of one stream, in order of version */
 

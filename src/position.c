@@ -55,27 +55,6 @@ ie_own_first_position(Oid sequence)
 	return entry == NULL ? PG_INT64_MAX : entry->first;
 }
 
-/* Is a position among these? NULL: there are none. */
-bool
-ie_has_position(const IePositions *positions, int64 position)
-{
-	uint64		low = 0;
-	uint64		high = positions == NULL ? 0 : positions->count;
-
-	while (low < high)
-	{
-		uint64		middle = low + (high - low) / 2;
-
-		if (positions->positions[middle] == position)
-			return true;
-		if (positions->positions[middle] < position)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return false;
-}
-
 /* What is remembered of a log, or NULL. */
 static OwnPosition *
 find(Oid sequence)

@@ -5,6 +5,7 @@
 #define IMMUTABLE_EVENTS_PROJECTION_H
 
 #include "projected.h"
+#include "read_log.h"
 
 #include "access/htup_details.h"
 #include "compat.h"
@@ -210,6 +211,14 @@ extern void ie_leave_out_skipped(const IeProjection *projection,
 								 const IePositions *skipped);
 extern int64 ie_event_position(const IeProjection *projection,
 							   HeapTuple event);
+
+/* shadow_left.c: tables that rebuilds have left behind */
+
+#define IE_SHADOW_LABEL	"rebuild"	/* in the name of every shadow */
+
+extern void ie_drop_shadows(Oid target);
+extern void ie_drop_shadow(Oid shadow);
+extern char *ie_shadow_comment(Oid target);
 
 /* projection.c: make a projection, change its mode, give it up */
 

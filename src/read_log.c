@@ -5,6 +5,7 @@
  * taken that shows all of it, and then a query reads: partitions, policies and
  * the order are the planner's business.
  */
+#include "read_log.h"
 #include "upcast.h"
 
 #include "catalog/pg_type.h"
@@ -235,4 +236,25 @@ begin_nothing(DestReceiver *self pg_attribute_unused(),
 static void
 end_nothing(DestReceiver *self pg_attribute_unused())
 {
+}
+
+/* Is a position among these? NULL: there are none. */
+bool
+ie_has_position(const IePositions *positions, int64 position)
+{
+	uint64		low = 0;
+	uint64		high = positions == NULL ? 0 : positions->count;
+
+	while (low < high)
+	{
+		uint64		middle = low + (high - low) / 2;
+
+		if (positions->positions[middle] == position)
+			return true;
+		if (positions->positions[middle] < position)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return false;
 }

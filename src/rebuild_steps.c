@@ -35,16 +35,10 @@ static void record(IeRebuild *rebuild);
 void
 ie_rebuild_begin(IeRebuild *rebuild)
 {
-	Oid			left;
-
 	open_projection(rebuild);
 	if (rebuild->swap)
 		ie_check_exchange(rebuild->target);
-	while (OidIsValid(left = ie_find_shadow(rebuild->target)))
-	{
-		ie_drop_shadow(left);
-		CommandCounterIncrement();
-	}
+	ie_drop_shadows(rebuild->target);
 }
 
 /* Make the shadow, and fold into it all that is decided now. */

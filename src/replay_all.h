@@ -4,6 +4,7 @@
 #ifndef IMMUTABLE_EVENTS_REPLAY_ALL_H
 #define IMMUTABLE_EVENTS_REPLAY_ALL_H
 
+#include "read_log.h"
 #include "states.h"
 
 /* Which events are read. */
