@@ -369,16 +369,16 @@ ie_column_map(TupleDesc from, TupleDesc to)
 #endif
 }
 
-/* Create an index that was described elsewhere. */
+/* Create an index that was described elsewhere; its caller builds it. */
 static inline Oid
 ie_define_index(Oid relid, IndexStmt *command)
 {
 #if PG_VERSION_NUM >= 160000
 	return DefineIndex(relid, command, InvalidOid, InvalidOid, InvalidOid, -1,
-					   false, false, false, false, true).objectId;
+					   false, false, false, true, true).objectId;
 #else
 	return DefineIndex(relid, command, InvalidOid, InvalidOid, InvalidOid,
-					   false, false, false, false, true).objectId;
+					   false, false, false, true, true).objectId;
 #endif
 }
 

@@ -89,24 +89,6 @@ extern int64 ie_fit_to_snapshot(Relation log, Oid sequence, int64 decided,
 extern int64 ie_told_position(const IeTarget *target, Snapshot snapshot);
 extern int64 ie_readable_position(const IeTarget *target, Snapshot *snapshot);
 
-/* read_log.c: the events of a log, in order of position */
-
-typedef struct IeSelection
-{
-	int64		after;			/* positions, exclusive and inclusive */
-	int64		upto;
-	int64		max_events;
-	ArrayType  *types;			/* NULL: all */
-	text	   *prefix;			/* of the stream's name; NULL: any */
-	int32		shards;			/* 0: all streams, else those of one shard */
-	int32		shard;
-	ArrayType  *without;		/* streams that are set aside, or NULL */
-	text	   *stream;			/* this one only, or NULL */
-} IeSelection;
-
-extern void ie_select_events(Relation log, const IeSelection *selection,
-							 Snapshot snapshot, Tuplestorestate *store);
-
 /* read.c: the events of one stream, in order of version */
 
 typedef struct IeStreamScan IeStreamScan;
