@@ -30,8 +30,8 @@ BEGIN
 	RETURN r;
 END $$;
 SELECT immutable.create_projection('model', 'ledger', 'apply', ARRAY['(data ->> ''region'')::int', 'data ->> ''name'''], commutative => true);
-CREATE FUNCTION put(name text, type text DEFAULT 't', more jsonb DEFAULT '{}') RETURNS bigint LANGUAGE sql
-RETURN (immutable.append('ledger', 's', type, jsonb_build_object('name', name, 'region', 1) || more)).version;
+CREATE FUNCTION put(name text, type text DEFAULT 't', more jsonb DEFAULT '{}') RETURNS bigint LANGUAGE sql AS
+$$ SELECT (immutable.append('ledger', 's', type, jsonb_build_object('name', name, 'region', 1) || more)).version $$;
 CREATE VIEW rows AS SELECT region, name, n, code, length(body) AS body, search FROM model ORDER BY region, name;
 
 SELECT put('Ann', more => '{"code": "a", "text": "red house"}'), put('ANN', more => '{"n": 5, "text": "blue house"}'), put('bob', more => '{"code": "B", "body": "long "}');
