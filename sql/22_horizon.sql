@@ -94,6 +94,10 @@ AS $$
 DECLARE
 	since timestamptz;
 BEGIN
+	PERFORM FROM pg_class WHERE oid = log;
+	IF NOT FOUND THEN
+		RETURN NULL;
+	END IF;
 	EXECUTE format('SELECT recorded_at FROM %s WHERE position > $1 AND position <= $2 ORDER BY position LIMIT 1', log)
 		INTO since USING after_position, upto_position;
 	RETURN CASE WHEN since IS NOT NULL THEN greatest(clock_timestamp() - since, interval '0') END;

@@ -48,7 +48,7 @@ is_passing(const ErrorData *error)
 {
 	switch (ERRCODE_TO_CATEGORY(error->sqlerrcode))
 	{
-		case MAKE_SQLSTATE('4', '0', '0', '0', '0'):	/* serialization, deadlock */
+		case MAKE_SQLSTATE('4', '0', '0', '0', '0'):	/* race, deadlock */
 		case MAKE_SQLSTATE('5', '3', '0', '0', '0'):	/* resources */
 		case MAKE_SQLSTATE('5', '7', '0', '0', '0'):	/* intervention */
 		case MAKE_SQLSTATE('5', '8', '0', '0', '0'):	/* system */

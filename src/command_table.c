@@ -12,6 +12,7 @@
 #include "access/sysattr.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
+#include "tcop/utility.h"
 #include "compat.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
@@ -72,6 +73,7 @@ ie_enable_commands(PG_FUNCTION_ARGS)
 	Oid			relid;
 
 	ie_require_arg(fcinfo, 0, "log");
+	PreventCommandDuringRecovery("immutable.enable_commands()");
 	/* one at a time, and appends may go on */
 	target = ie_open_whole_log(PG_GETARG_OID(0), ShareUpdateExclusiveLock);
 	ie_check_owner(target.log);

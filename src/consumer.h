@@ -23,7 +23,7 @@ typedef struct IeShard
 	bool		found;
 	int32		shard;
 	int64		position;
-	int64		done;			/* of what was handed out; of the backlog, if any */
+	int64		done;			/* of what was handed out or of the backlog */
 	int64		delivered;
 	int64		scanned;
 	text	   *backlog;

@@ -47,6 +47,10 @@ ie_takes_row_and_event(Oid function, Oid table)
 	Oid		   *actual;
 	int			count;
 
+	if (get_func_name(function) == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("function with OID %u does not exist", function)));
 	(void) get_func_signature(function, &actual, &count);
 	return count == lengthof(types) && memcmp(actual, types, sizeof(types)) == 0;
 }

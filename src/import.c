@@ -37,7 +37,7 @@ static struct
 	ImportKey	key;
 	Oid			leaf;			/* or the log itself */
 	Oid			sequence;
-	int64		shown;			/* consumers have been shown this, and all below */
+	int64		shown;			/* consumers have been shown all up to this */
 	uint64		queries;		/* on the registries, when that was found out */
 }			current;
 

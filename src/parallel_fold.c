@@ -26,7 +26,7 @@
 #define PAYS		50000
 
 #define QUEUE		((Size) 256 * 1024) /* bytes of rows under way */
-#define LOOK		500			/* milliseconds until the progress is told again */
+#define LOOK		500			/* milliseconds between tellings of progress */
 
 #define KEY_SHARED	UINT64CONST(1)
 #define KEY_QUEUES	UINT64CONST(2)

@@ -33,7 +33,7 @@ typedef struct Poll
 	Interval   *lease;			/* NULL: none */
 	TimestampTz deadline;
 	int64		seen;			/* how far the log could be read */
-	int64	   *passed;			/* by shard: gone over, nothing to hand out; held */
+	int64	   *passed;			/* by shard: gone over, none to give; held */
 	bool	   *recorded;		/* and the cursor moved there */
 	Tuplestorestate *result;
 	TupleDesc	columns;

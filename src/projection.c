@@ -17,6 +17,7 @@
 #include "compat.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
@@ -73,6 +74,7 @@ ie_create_projection(PG_FUNCTION_ARGS)
 	ie_require_arg(fcinfo, ARG_KEY, "key");
 	ie_require_arg(fcinfo, ARG_COMMUTATIVE, "commutative");
 	is_inline = read_mode(fcinfo, ARG_MODE);
+	PreventCommandDuringRecovery("immutable.create_projection()");
 	target = PG_GETARG_OID(ARG_TARGET);
 	check_log(PG_GETARG_OID(ARG_LOG), is_inline);
 	check_target(target);
@@ -98,6 +100,7 @@ ie_drop_projection(PG_FUNCTION_ARGS)
 
 	check_writable("immutable.drop_projection()");
 	ie_require_arg(fcinfo, 0, "target");
+	PreventCommandDuringRecovery("immutable.drop_projection()");
 	target = PG_GETARG_OID(0);
 	if (is_left_alone(target))
 	{
@@ -107,7 +110,7 @@ ie_drop_projection(PG_FUNCTION_ARGS)
 	projection = ie_known_projection(target);
 	ie_check_projection_right(projection);
 	log = projection->log;
-	ie_hold_projection(target, true);	/* first: refresh locks the table later */
+	ie_hold_projection(target, true);	/* first: refresh locks it later */
 	LockRelationOid(log, ShareRowExclusiveLock);
 	LockRelationOid(target, AccessExclusiveLock);
 	ie_release_read_model(target);
@@ -163,6 +166,7 @@ ie_set_projection_mode(PG_FUNCTION_ARGS)
 	ie_require_arg(fcinfo, 0, "target");
 	target = PG_GETARG_OID(0);
 	is_inline = read_mode(fcinfo, 1);
+	PreventCommandDuringRecovery("immutable.set_projection_mode()");
 	ie_check_projection_right(ie_projection(target));
 	ie_check_idle(ie_projection(target));
 	ie_hold_projection(target, true);

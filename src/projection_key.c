@@ -195,6 +195,7 @@ parse_expression(const char *text)
 {
 	List	   *parsed = raw_parser(text, RAW_PARSE_PLPGSQL_EXPR);
 	SelectStmt *select = (SelectStmt *) linitial_node(RawStmt, parsed)->stmt;
+	Node	   *expression = NULL;
 
 	if (!IsA(select, SelectStmt) || select->fromClause != NIL ||
 		select->whereClause != NULL || select->groupClause != NIL ||
@@ -202,13 +203,19 @@ parse_expression(const char *text)
 		select->distinctClause != NIL || select->sortClause != NIL ||
 		select->limitCount != NULL || select->limitOffset != NULL ||
 		select->lockingClause != NIL || select->op != SETOP_NONE ||
-		select->intoClause != NULL || select->withClause != NULL ||
-		list_length(select->targetList) != 1)
+		select->intoClause != NULL || select->withClause != NULL)
+		select = NULL;
+	if (select != NULL && list_length(select->targetList) == 1)
+		expression = linitial_node(ResTarget, select->targetList)->val;
+	/* "*" stands for columns; where an expression is wanted, nobody looks */
+	if (expression == NULL ||
+		(IsA(expression, ColumnRef) &&
+		 IsA(linitial(((ColumnRef *) expression)->fields), A_Star)))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("key \"%s\" is not an expression", text),
 				 errhint("Give one expression over the columns of an event, as in 'stream' or 'data->>''customer'''.")));
-	return linitial_node(ResTarget, select->targetList)->val;
+	return expression;
 }
 
 /* Refuse what is not told from the event alone. */

@@ -71,7 +71,7 @@ ie_attach_to_log(Oid log)
 	transition->name = "appended";
 	transition->isNew = true;
 	transition->isTable = true;
-	create->replace = true;		/* what a superuser may have disabled is put right */
+	create->replace = true;		/* put right what a superuser has disabled */
 	create->trigname = IE_PROJECTOR;
 	create->timing = TRIGGER_TYPE_AFTER;
 	create->events = TRIGGER_TYPE_INSERT;

@@ -351,7 +351,7 @@ fold(Batch *batch, IeKeyGroup *group)
 		CHECK_FOR_INTERRUPTS();
 		current_event = batch->events->tuples[group->events[i]];
 		ExecStoreHeapTuple(current_event, batch->slot, false);
-		if (state.isnull)		/* deleted by the event before: it begins again */
+		if (state.isnull)		/* deleted just before: it begins again */
 		{
 			ie_state_free(reducer, &state);
 			ie_state_init(reducer, &state, ie_initial_row(projection, group->key),

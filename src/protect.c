@@ -22,6 +22,7 @@
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -54,6 +55,7 @@ ie_protect(PG_FUNCTION_ARGS)
 	bool		changed = false;
 
 	ie_require_arg(fcinfo, 0, "target");
+	PreventCommandDuringRecovery("immutable.protect()");
 	family = lock_family(PG_GETARG_OID(0), ShareRowExclusiveLock);
 	foreach(cell, family)
 	{
@@ -268,6 +270,7 @@ ie_unprotect(PG_FUNCTION_ARGS)
 {
 	ie_require_arg(fcinfo, 0, "target");
 	ie_require_arg(fcinfo, 1, "force");
+	PreventCommandDuringRecovery("immutable.unprotect()");
 	if (!disarm(PG_GETARG_OID(0), PG_GETARG_BOOL(1), "unprotect"))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
@@ -288,6 +291,7 @@ ie_drop_log(PG_FUNCTION_ARGS)
 
 	ie_require_arg(fcinfo, 0, "log");
 	ie_require_arg(fcinfo, 1, "force");
+	PreventCommandDuringRecovery("immutable.drop_log()");
 	rel = ie_open_relation(PG_GETARG_OID(0), AccessShareLock);
 	if (!ie_is_log(rel) || rel->rd_rel->relispartition)
 		ereport(ERROR,

@@ -53,6 +53,7 @@ static bool has_plain_columns(TupleDesc columns);
 static bool has_plain_indexes(Relation table);
 static bool has_other_triggers(const TriggerDesc *triggers);
 static bool wait_for_others(IeDirect *direct);
+static bool is_missing(IeDirect *direct);
 static bool lock_row(IeDirect *direct);
 static bool add_row(IeDirect *direct);
 static bool update_row(IeDirect *direct);
@@ -219,7 +220,7 @@ ie_direct_write(IeDirect *direct, const IeKeyGroup *group)
 	bool		done;
 
 	if (group->result == NULL && group->row == NULL)
-		return true;
+		return is_missing(direct);
 	if (group->result == group->row)
 		return lock_row(direct);
 	if (group->result == NULL)
@@ -231,6 +232,28 @@ ie_direct_write(IeDirect *direct, const IeKeyGroup *group)
 		ResetPerTupleExprContext(direct->estate);
 	}
 	return done;
+}
+
+/*
+ * Is there really no row? A scan that sees what is not committed can miss a row
+ * that gets its new version in a place that the scan has passed, and its old
+ * one ended before the scan comes to it. Who adds a row is told so by the
+ * index; where nothing is to be written, a snapshot tells.
+ */
+static bool
+is_missing(IeDirect *direct)
+{
+	const IeProjection *projection = direct->projection;
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	IndexScanDesc scan = ie_index_beginscan(direct->table, direct->index,
+											snapshot, projection->nkeys);
+	bool		missing;
+
+	index_rescan(scan, projection->scan_keys, projection->nkeys, NULL, 0);
+	missing = !index_getnext_slot(scan, ForwardScanDirection, direct->found);
+	index_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	return missing;
 }
 
 /* Lock the row; false when it has changed. */

@@ -43,6 +43,10 @@ ie_rebuild(PG_FUNCTION_ARGS)
 	check_caller(fcinfo);
 	rebuild.target = PG_GETARG_OID(0);
 	rebuild.reducer = PG_ARGISNULL(1) ? InvalidOid : PG_GETARG_OID(1);
+	if (!PG_ARGISNULL(1) && !OidIsValid(rebuild.reducer))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_FUNCTION),
+				 errmsg("function with OID %u does not exist", rebuild.reducer)));
 	rebuild.swap = PG_GETARG_BOOL(2);
 	SPI_connect_ext(SPI_OPT_NONATOMIC);
 	rebuild.context = CurrentMemoryContext;

@@ -17,8 +17,8 @@
 #include "utils/snapmgr.h"
 
 #define BATCH		10000		/* events of a round */
-#define LOCK_TIMEOUT	"100"	/* milliseconds that others may queue behind us */
-#define PAUSE		300			/* milliseconds until an import is asked for again */
+#define LOCK_TIMEOUT	"100"	/* milliseconds others may queue behind us */
+#define PAUSE		300			/* milliseconds between tries of an import */
 
 static void open_projection(IeRebuild *rebuild);
 static void check_shadow(const IeRebuild *rebuild);

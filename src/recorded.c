@@ -84,8 +84,8 @@ ie_forget_log(Oid log)
 	static const char *const queries[] = {
 		"DELETE FROM immutable.safe_positions WHERE log OPERATOR(pg_catalog.=) $1::pg_catalog.oid",
 		"DELETE FROM immutable.command_tables WHERE log OPERATOR(pg_catalog.=) $1::pg_catalog.oid",
-		"DELETE FROM immutable.consumer_streams WHERE consumer OPERATOR(pg_catalog.=) ANY"
-		" (SELECT c.consumer FROM immutable.consumers c WHERE c.log OPERATOR(pg_catalog.=) $1::pg_catalog.oid)",
+		("DELETE FROM immutable.consumer_streams WHERE consumer OPERATOR(pg_catalog.=) ANY"
+		 " (SELECT c.consumer FROM immutable.consumers c WHERE c.log OPERATOR(pg_catalog.=) $1::pg_catalog.oid)"),
 		"DELETE FROM immutable.consumer_shards WHERE log OPERATOR(pg_catalog.=) $1::pg_catalog.oid",
 		"DELETE FROM immutable.consumers WHERE log OPERATOR(pg_catalog.=) $1::pg_catalog.oid",
 		"DELETE FROM immutable.upcasters WHERE log OPERATOR(pg_catalog.=) $1::pg_catalog.oid"

@@ -37,7 +37,7 @@ typedef struct ReplayAll
 	IeEventScan *scan;			/* stream by stream; or NULL */
 	IeHashSort *sort;			/* by hash value of the stream; or NULL */
 	TupleTableSlot *sorted;		/* its event */
-	bool		ahead;			/* either stands on the next stream's first event */
+	bool		ahead;			/* either is at the next stream's first event */
 } ReplayAll;
 
 static ReplayAll *begin(FunctionCallInfo fcinfo, Relation log);

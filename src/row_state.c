@@ -195,7 +195,8 @@ whole_state_walker(Node *node, void *context)
 		inner = (Node *) ((FieldSelect *) node)->arg;
 	else if (IsA(node, NullTest))
 		inner = (Node *) ((NullTest *) node)->arg;
-	if (IsA(inner, Param) && ((Param *) inner)->paramid == STATE_PARAM)
+	if (inner != NULL && IsA(inner, Param) &&
+		((Param *) inner)->paramid == STATE_PARAM)
 		return inner == node;
 	return expression_tree_walker(node, whole_state_walker, context);
 }

@@ -12,6 +12,7 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_type.h"
+#include "tcop/utility.h"
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
@@ -37,6 +38,7 @@ ie_seal_ownership(PG_FUNCTION_ARGS)
 
 	ie_require_arg(fcinfo, 0, "target");
 	ie_require_arg(fcinfo, 1, "owner");
+	PreventCommandDuringRecovery("immutable.seal_ownership()");
 	owner = NameStr(*PG_GETARG_NAME(1));
 	rel = ie_open_relation(PG_GETARG_OID(0), AccessExclusiveLock);
 	check_sealable(rel, owner);

@@ -34,7 +34,7 @@
 
 #define LABEL	"rebuild"		/* in the name of every shadow */
 #define ROWS	1000			/* at a time, */
-#define BYTES	(1024 * 1024)	/* or less, if they are so large */
+#define BYTES	(1024L * 1024)	/* or less, if they are so large */
 
 /* Rows on their way into a shadow table. */
 typedef struct Filling

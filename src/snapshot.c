@@ -42,7 +42,7 @@ static List *kept = NIL;		/* of IeKeeping, while the watch is current */
 static bool loaded = false;
 static MemoryContext kept_context = NULL;
 
-static IeTarget open_log(FunctionCallInfo fcinfo);
+static IeTarget open_log(FunctionCallInfo fcinfo, const char *function);
 static void check_reducer(Oid log, Oid function);
 static Oid	storage_of(Relation log);
 static Oid	create_storage(Relation log);
@@ -70,8 +70,7 @@ ie_enable_snapshots(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("every must be 1 or more"),
 				 errhint("It is the number of events from one snapshot of a stream to the next.")));
-	target = open_log(fcinfo);
-	PreventCommandIfReadOnly("immutable.enable_snapshots()");
+	target = open_log(fcinfo, "immutable.enable_snapshots()");
 	if (target.root->problem != NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -99,12 +98,11 @@ ie_enable_snapshots(PG_FUNCTION_ARGS)
 Datum
 ie_disable_snapshots(PG_FUNCTION_ARGS)
 {
-	IeTarget	target = open_log(fcinfo);
+	IeTarget	target = open_log(fcinfo, "immutable.disable_snapshots()");
 	Oid			log = RelationGetRelid(target.log);
 	char	   *reducer = format_procedure_qualified(PG_GETARG_OID(1));
 	Oid			storage = storage_of(target.log);
 
-	PreventCommandIfReadOnly("immutable.disable_snapshots()");
 	if (reducer == NULL || ie_snapshots_kept(log, reducer) == NULL)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
@@ -129,12 +127,14 @@ ie_disable_snapshots(PG_FUNCTION_ARGS)
 
 /* The log that an administrator names; others of them are kept out. */
 static IeTarget
-open_log(FunctionCallInfo fcinfo)
+open_log(FunctionCallInfo fcinfo, const char *function)
 {
 	IeTarget	target;
 
 	ie_require_arg(fcinfo, 0, "log");
 	ie_require_arg(fcinfo, 1, "reducer");
+	PreventCommandDuringRecovery(function);
+	PreventCommandIfReadOnly(function);
 	target = ie_open_whole_log(PG_GETARG_OID(0), ShareUpdateExclusiveLock);
 	ie_check_owner(target.log);
 	return target;

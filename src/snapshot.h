@@ -57,7 +57,7 @@ typedef struct IeSnapshotKey
 	text	   *reducer;		/* its qualified signature */
 	text	   *fingerprint;
 	text	   *settings;
-	bool		refuted;		/* a snapshot was found that is of other events */
+	bool		refuted;		/* one was found that is of other events */
 } IeSnapshotKey;
 
 extern bool ie_snapshot_key(const IeReducer *reducer, const IeState *initial,

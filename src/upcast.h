@@ -54,7 +54,7 @@ typedef struct IeUpcaster
 typedef struct IeUpcastStep
 {
 	IeUpcaster	upcaster;
-	bool		allowed;		/* the caller may execute it; checked in this use */
+	bool		allowed;		/* the caller may execute it, in this use */
 	Oid			function;
 	struct ExprState *expression;	/* NULL: not compiled yet */
 } IeUpcastStep;

@@ -20,6 +20,7 @@
 #include "compat.h"
 #include "miscadmin.h"
 #include "parser/parse_func.h"
+#include "tcop/utility.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
@@ -49,6 +50,7 @@ ie_add_versioning(PG_FUNCTION_ARGS)
 	bool		lazy;
 	ListCell   *cell;
 
+	PreventCommandDuringRecovery("immutable.add_versioning()");
 	ie_require_arg(fcinfo, 0, "target");
 	ie_require_arg(fcinfo, 1, "backfill");
 	lazy = is_lazy(PG_GETARG_TEXT_PP(1));
@@ -284,6 +286,7 @@ ie_drop_versioning(PG_FUNCTION_ARGS)
 	Relation	rel;
 	IeVersioned row;
 
+	PreventCommandDuringRecovery("immutable.drop_versioning()");
 	ie_require_arg(fcinfo, 0, "target");
 	rel = ie_open_relation(PG_GETARG_OID(0), AccessShareLock);
 	ie_check_owner(rel);

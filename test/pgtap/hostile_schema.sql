@@ -4,7 +4,8 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS immutable_events;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(44);
+SET LOCAL track_functions = 'all';
+SELECT plan(67);
 
 DO $$ BEGIN
 	EXECUTE format('GRANT ALL ON ALL TABLES IN SCHEMA %1$s TO PUBLIC; GRANT ALL ON ALL SEQUENCES IN SCHEMA %1$s TO PUBLIC', pg_my_temp_schema()::regnamespace);
@@ -212,11 +213,45 @@ END $$;
 SELECT is(tap_victim.versions(), '{"label": {"to": "d", "from": "a"}}', 'versioned rows');
 SELECT is((SELECT string_agg(concat_ws(' ', id, row_version, row_operation, label, extra), ', ' ORDER BY id, row_version) FROM tap_victim.item_versions),
 	'1 1 I a e, 1 2 I b e, 1 3 U d e, 1 4 U a e, 2 1 I c e, 2 2 U d e, 2 3 D d e, 2 4 I c e', 'and what was recorded');
+-- projections, whose reducers meet the path that was in force when they were made
+CREATE TABLE tap_victim.model (stream pg_catalog.text COLLATE "C" PRIMARY KEY, n pg_catalog.int8 NOT NULL DEFAULT 0);
+CREATE TABLE tap_victim.later (LIKE tap_victim.model INCLUDING ALL);
+CREATE FUNCTION tap_victim.model(r tap_victim.model, e immutable.event) RETURNS tap_victim.model LANGUAGE sql IMMUTABLE
+RETURN ROW((r).stream, (r).n + 1)::tap_victim.model;
+CREATE FUNCTION tap_victim.later(r tap_victim.later, e immutable.event) RETURNS tap_victim.later LANGUAGE sql IMMUTABLE
+RETURN ROW((r).stream, 1 / (e.version - 2))::tap_victim.later;
+SELECT lives_ok(format('SELECT pg_temp.in_hostile(%L)', call), call) FROM unnest(ARRAY[
+	$$SELECT immutable.create_projection('tap_victim.model', 'tap_victim.plain', 'tap_victim.model', '{stream}', '{t,u}', '')$$,
+	$$SELECT immutable.append('tap_victim.plain', 'p', 't')$$,
+	$$SELECT pg_catalog.count(*) FROM immutable.verify_projection('tap_victim.model')$$,
+	$$SELECT immutable.create_projection('tap_victim.later', 'tap_victim.secured', 'tap_victim.later', mode => 'async')$$,
+	$$SELECT immutable.refresh('tap_victim.later')$$,
+	$$SELECT pg_catalog.count(*) FROM immutable.projection_status$$,
+	$$SELECT immutable.wait_for('tap_victim.model', 0, '1 ms')$$,
+	$$SELECT immutable.set_projection_mode('tap_victim.model', 'async')$$,
+	$$SELECT immutable.refresh('tap_victim.model')$$,
+	$$SELECT immutable.drop_projection('tap_victim.model')$$,
+	$$SELECT immutable.enable_snapshots('tap_victim.plain', 'tap_victim.total', 1)$$,
+	$$SELECT immutable.replay('tap_victim.plain', 's', 0::pg_catalog.int8, 'tap_victim.total')$$,
+	$$SELECT immutable.replay('tap_victim.plain', 's', 0::pg_catalog.int8, 'tap_victim.total')$$,
+	$$SELECT immutable.disable_snapshots('tap_victim.plain', 'tap_victim.total')$$,
+	$$SELECT pg_catalog.count(*) FROM immutable.explain_reducer('tap_victim.total')$$,
+	$$SELECT pg_catalog.count(*) FROM immutable.guard_report('tap_victim.plain')$$,
+	$$SELECT pg_catalog.count(immutable.upcast('tap_victim.wide', e)) FROM tap_victim.wide e$$,
+	$$SELECT immutable.merge_patch('{"a": 1}', e) FROM immutable.read_stream('tap_victim.plain', 's') e LIMIT 1$$]) call;
+SELECT is(pg_temp.in_hostile($$SELECT error_sqlstate FROM immutable.projection_status WHERE mode OPERATOR(pg_catalog.=) 'async'$$), '22012', 'a halted projection');
+SELECT lives_ok($$SELECT pg_temp.in_hostile('SELECT immutable.skip_event(''tap_victim.later'', error_position, ''x'') FROM immutable.projection_status WHERE error IS NOT NULL')$$, 'skip_event');
+SELECT is(pg_temp.in_hostile($$SELECT immutable.json_patch('{"a": 1}', ROW(1, NULL, 1, NULL, 1, 's', 't', '{"patch": [{"op": "remove", "path": "/a"}]}', NULL)::immutable.event)$$), '{}', 'json_patch');
 RESET ROLE;
+SELECT lives_ok($$SELECT pg_temp.in_hostile('SELECT immutable.seal_ownership(''tap_victim.audit'')')$$, 'seal_ownership by a superuser');
 SELECT lives_ok($$SELECT pg_temp.in_hostile('SELECT immutable.drop_versioning(''tap_victim.item'')')$$, 'drop_versioning by a superuser');
 SELECT lives_ok($$SELECT pg_temp.in_hostile('SELECT immutable.unprotect(''tap_victim.audit'')')$$, 'unprotect by a superuser');
 SELECT lives_ok($$SELECT pg_temp.in_hostile('SELECT immutable.drop_log(''tap_victim.wide'', true)')$$, 'drop_log by a superuser');
 SELECT is((SELECT count(*) FROM hostile.guard_changes), 0::bigint, 'the audit trail is the real one');
+
+-- every function that can be called in a transaction has been
+SELECT is_empty($$SELECT proname FROM pg_proc p WHERE pronamespace = 'immutable'::regnamespace AND proname !~ '^_' AND prokind = 'f' AND proname !~ '_worker$'
+	AND NOT EXISTS (SELECT FROM pg_stat_xact_user_functions f WHERE f.funcid = p.oid)$$, 'every function was called');
 
 SELECT * FROM finish();
 ROLLBACK;

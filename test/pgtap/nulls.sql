@@ -5,7 +5,7 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS immutable_events;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(9);
+SELECT plan(11);
 
 CREATE SCHEMA tap_nulls;
 CREATE FUNCTION tap_nulls.counts(state bigint, e immutable.event) RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT state + 1';
@@ -186,6 +186,13 @@ SELECT is_empty(
 		'_projection_is_stale', '_projection_has_reached', '_backfill_versions', '_finish_backfill', '_version_key')
 		THEN 'ok' ELSE '22004' END$$,
 	'NULL for all arguments at once is refused with 22004');
+
+-- procedures, before they commit for the first time
+SELECT set_eq($$SELECT proname::text COLLATE "default", proargnames FROM pg_proc WHERE pronamespace = 'immutable'::regnamespace AND prokind = 'p'$$,
+	$$VALUES ('backfill_versions', '{target,batch}'::text[]), ('catch_up', '{target}'), ('rebuild', '{target,reducer,swap}')$$, 'this file knows every procedure');
+CREATE FUNCTION pg_temp.ended(query text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN EXECUTE query; RETURN 'ok'; EXCEPTION WHEN OTHERS THEN RETURN sqlstate; END $$;
+SELECT is(array_agg(pg_temp.ended('CALL immutable.' || call)), '{22004,22004,22004,22004,22004}', 'and each refuses NULL with 22004')
+FROM unnest('{catch_up(NULL),rebuild(NULL),"rebuild(''tap_nulls.later'', swap => NULL)",backfill_versions(NULL),"backfill_versions(''tap_nulls.later'', NULL)"}'::text[]) call;
 
 -- what NULL means where it means something
 SELECT results_eq(

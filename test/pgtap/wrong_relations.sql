@@ -4,7 +4,7 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS immutable_events;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(15);
+SELECT plan(16);
 
 CREATE SCHEMA tap_relations;
 SET LOCAL search_path = tap_relations, public;
@@ -93,6 +93,7 @@ SELECT is_empty(
 	$$SELECT name, f, pg_temp.outcome(format(f, oid)) FROM relation, unnest(ARRAY['SELECT immutable._last_position(%s)', 'SELECT immutable._sequence_of(%s)']) f
 	WHERE pg_temp.outcome(format(f, oid)) <> 'ok'$$,
 	'what views call answers for anything');
+SELECT is(immutable._oldest_wait(1, 0, 1), NULL, 'and for nothing');
 
 -- functions of versioned tables
 SELECT is_empty(

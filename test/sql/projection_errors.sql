@@ -39,6 +39,10 @@ SELECT immutable.create_projection('model', 'ledger', 'forbidden');
 \echo :SQLSTATE
 SELECT immutable.create_projection('model', 'ledger', 'clock_timestamp');
 \echo :SQLSTATE
+SELECT immutable.create_projection('model', 'ledger', 0);
+\echo :SQLSTATE
+SELECT immutable.create_projection('model', 'ledger', 1);
+\echo :SQLSTATE
 SELECT immutable.create_projection('model', 'model', 'reduce');
 \echo :SQLSTATE
 SELECT immutable.create_projection(0, 'ledger', 'reduce');

@@ -86,6 +86,12 @@ SELECT immutable.create_projection('bad', 'sales', 'bad', key => '{NULL}');
 \echo :SQLSTATE
 SELECT immutable.create_projection('bad', 'sales', 'bad', key => '{""}');
 \echo :SQLSTATE
+SELECT immutable.create_projection('bad', 'sales', 'bad', key => '{*}');
+\echo :SQLSTATE
+SELECT immutable.create_projection('bad', 'sales', 'bad', key => '{event.*}');
+\echo :SQLSTATE
+SELECT immutable.create_projection('bad', 'sales', 'bad', key => '{(data).*}');
+\echo :SQLSTATE
 SELECT immutable.create_projection('bad', 'sales', 'bad', key => '{stream; DROP TABLE bad}');
 \echo :SQLSTATE
 SELECT immutable.create_projection('bad', 'sales', 'bad', key => '{stream FROM projection_keys.sales}');

@@ -37,6 +37,8 @@ DROP SEQUENCE a_sequence;
 DROP TABLE a_parted, a_temporary;
 CALL immutable.rebuild('balance', 'no_such_function');
 \echo :SQLSTATE
+CALL immutable.rebuild('balance', 0);
+\echo :SQLSTATE
 CREATE FUNCTION other_type(r text, e immutable.event) RETURNS text LANGUAGE sql IMMUTABLE RETURN r;
 CALL immutable.rebuild('balance', 'other_type');
 \echo :SQLSTATE

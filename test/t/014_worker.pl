@@ -416,9 +416,14 @@ sub crash
 		my $load;
 
 		$node->safe_psql('postgres', sprintf $append, 5000);
-		$load = session($node, join "\n", map { sprintf "$append;", 20 } 1 .. 200);
+		$load = session($node, join "\n", map { sprintf "$append;", 20 } 1 .. 2000);
 		usleep(150_000 * $round);
-		isnt($node->safe_psql('postgres', $behind), 0, 'it is killed at work');
+		my $at_work = 0;
+		for (1 .. 200)
+		{
+			last if $at_work = $node->safe_psql('postgres', $behind) ne '0';
+		}
+		ok($at_work, 'it is killed at work');
 		kill 'KILL', $pid;
 		eval { $load->{run}->finish };
 		ok($node->poll_query_until('postgres', 'SELECT true'), 'the server is up again');
