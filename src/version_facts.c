@@ -29,6 +29,8 @@ static void find_key(IeVersionFacts *facts, Relation rel, Relation versions);
 static void make_scan_key(ScanKey key, Relation index, int i);
 static bool is_unique_on(Relation index, int nkeys, const AttrNumber *key);
 static void inspect(IeVersionFacts *facts, Relation versions);
+static bool has_checks(const IeVersionFacts *facts, Relation rel, Relation versions);
+static bool is_key(const IeVersionFacts *facts, AttrNumber column);
 static void inspect_indexes(IeVersionFacts *facts, List *indexes);
 static bool holds_first(Relation index);
 pg_noreturn static void refuse(Relation rel, const char *detail, const char *hint);
@@ -47,7 +49,7 @@ ie_open_versions(Relation rel, IeVersionFacts **facts)
 		*facts = ie_version_facts(rel);
 		if ((*facts)->problem != NULL)
 			refuse(rel, (*facts)->problem, (*facts)->remedy);
-		versions = try_table_open((*facts)->registered.versions, RowExclusiveLock);
+		versions = ie_open_held_table((*facts)->registered.versions, &(*facts)->lock);
 		if (versions != NULL && (*facts)->built == ie_catalog_changes())
 			return versions;
 		/* what changed while we waited for the lock */
@@ -122,6 +124,7 @@ rebuild(IeVersionFacts *facts, Relation rel)
 	else if (old != NULL)
 		MemoryContextDelete(old);
 	facts->uses = 0;
+	facts->lock = (IeHeldLock) {0};
 	facts->context = AllocSetContextCreate(CacheMemoryContext,
 										   "immutable_events versioned table",
 										   ALLOCSET_SMALL_SIZES);
@@ -161,6 +164,8 @@ read_versions(IeVersionFacts *facts, Relation rel)
 		map_columns(facts, rel, versions);
 	if (facts->problem == NULL)
 		find_key(facts, rel, versions);
+	if (facts->problem == NULL)
+		facts->checked = has_checks(facts, rel, versions);
 	if (facts->problem == NULL && rel->rd_rel->relrowsecurity &&
 		!versions->rd_rel->relrowsecurity)
 	{
@@ -319,7 +324,6 @@ ie_key_index(Relation rel)
 static void
 inspect(IeVersionFacts *facts, Relation versions)
 {
-	TupleConstr *constraints = RelationGetDescr(versions)->constr;
 	List	   *indexes = RelationGetIndexList(versions);
 	const char *problem = ie_guard_problem(versions);
 	int			i;
@@ -337,10 +341,35 @@ inspect(IeVersionFacts *facts, Relation versions)
 	facts->bare = true;
 	for (i = 0; i < versions->trigdesc->numtriggers; i++)
 		facts->bare &= ie_is_guard(versions->trigdesc->triggers[i].tgfoid);
-	facts->checked = constraints->num_check > 0;
-	for (i = IE_VERSION_NCOLUMNS; i < RelationGetDescr(versions)->natts; i++)
-		facts->checked |= TupleDescAttr(RelationGetDescr(versions), i)->attnotnull;
 	inspect_indexes(facts, indexes);
+}
+
+/* Has it constraints that a row of the table could violate? */
+static bool
+has_checks(const IeVersionFacts *facts, Relation rel, Relation versions)
+{
+	TupleDesc	columns = RelationGetDescr(versions);
+	int			i;
+
+	if (columns->constr->num_check > 0)
+		return true;
+	for (i = IE_VERSION_NCOLUMNS; i < columns->natts; i++)
+		if (TupleDescAttr(columns, i)->attnotnull &&
+			!(is_key(facts, facts->source[i]) &&
+			  ie_never_null(RelationGetDescr(rel), facts->source[i])))
+			return true;
+	return false;
+}
+
+/* Is a column of the table one of its key? */
+static bool
+is_key(const IeVersionFacts *facts, AttrNumber column)
+{
+	int			i;
+
+	for (i = 0; i < facts->nkeys && facts->key[i] != column; i++)
+		;
+	return i < facts->nkeys && column != 0;
 }
 
 /* Put the indexes that hold first versions only last. */
@@ -364,7 +393,8 @@ inspect_indexes(IeVersionFacts *facts, List *indexes)
 		else
 		{
 			place = foreach_current_index(cell) - facts->nfirst;
-			facts->plain &= RelationGetIndexPredicate(index) == NIL &&
+			facts->plain &= index->rd_rel->relam == BTREE_AM_OID &&
+				RelationGetIndexPredicate(index) == NIL &&
 				RelationGetIndexExpressions(index) == NIL;
 		}
 		facts->indexes[place] = RelationGetRelid(index);
