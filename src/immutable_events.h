@@ -62,9 +62,7 @@ extern int64 ie_last_position(Oid sequence);
 extern char *ie_qualified_name(Relation rel);
 extern void ie_check_access(Relation log, AclMode mode);
 
-/* event.c: the columns of immutable.event, and what makes an event valid */
-
-/* Attribute numbers of immutable.event, and so of every log. */
+/* event.c: the columns of every log, by number; what makes an event valid */
 typedef enum IeColumn
 {
 	IE_POSITION = 1,
@@ -273,6 +271,7 @@ typedef struct IeLog
 	bool		valid;
 	bool		is_log;			/* or a leaf of one */
 	bool		guards_only;	/* no trigger but our guards */
+	bool		row_guards_only;	/* no row trigger but our guards */
 	Oid			sequence;		/* draws positions; not set in a leaf */
 	int64		floor;			/* no position may be drawn up to here; 0: ask */
 	Oid			version_index;	/* unique (stream, version) */
