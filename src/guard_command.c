@@ -42,6 +42,7 @@ ie_check_command(Node *command)
 		case T_AlterTableStmt:
 			ie_check_alter(find(((AlterTableStmt *) command)->relation),
 						   (AlterTableStmt *) command);
+			ie_versioned_before(find(((AlterTableStmt *) command)->relation));
 			break;
 		case T_RenameStmt:
 			check_rename((RenameStmt *) command);

@@ -99,6 +99,8 @@ extern void ie_make_version_trigger(Oid relid, bool truncate);
 
 /* version_column.c */
 
+extern bool ie_is_new_column(Oid relid, AttrNumber attnum);
+extern void ie_check_dropped_column(Relation rel, Relation versions, const char *name);
 extern void ie_carry_column(Relation rel, AttrNumber attnum, Relation versions);
 
 /* version_write.c */
@@ -142,6 +144,9 @@ extern char *ie_version_columns(Relation rel);
 extern char *ie_version_copy(Relation rel, Relation versions);
 extern void ie_make_version_functions(Relation rel, Relation versions);
 extern void ie_drop_version_functions(Oid versions);
+
+/* version_found.c: what was made, found again */
+
 extern Oid	ie_version_view(Oid versions);
 extern Oid	ie_version_function(Oid versions, const char *suffix);
 

@@ -27,7 +27,8 @@ static void read_versions(IeVersionFacts *facts, Relation rel);
 static void map_columns(IeVersionFacts *facts, Relation rel, Relation versions);
 static void find_key(IeVersionFacts *facts, Relation rel, Relation versions);
 static void make_scan_key(ScanKey key, Relation index, int i);
-static bool is_unique_on(Relation index, int nkeys, const AttrNumber *key);
+static bool is_unique_on(Relation rel, Relation index, const IeVersionFacts *facts);
+static bool same_equality(Relation index, int i, const ScanKeyData *key);
 static void inspect(IeVersionFacts *facts, Relation versions);
 static bool has_checks(const IeVersionFacts *facts, Relation rel, Relation versions);
 static bool is_key(const IeVersionFacts *facts, AttrNumber column);
@@ -238,7 +239,7 @@ find_key(IeVersionFacts *facts, Relation rel, Relation versions)
 	foreach(cell, RelationGetIndexList(rel))
 	{
 		index = index_open(lfirst_oid(cell), AccessShareLock);
-		found |= is_unique_on(index, facts->nkeys, facts->key);
+		found |= is_unique_on(rel, index, facts);
 		index_close(index, AccessShareLock);
 	}
 	if (!found)
@@ -260,25 +261,46 @@ make_scan_key(ScanKey key, Relation index, int i)
 						   index->rd_indcollation[i], get_opcode(operator), (Datum) 0);
 }
 
-/* Is this a valid, immediate unique index of all rows on just these columns? */
+/* Is this a valid, immediate unique index of all rows on just the key? */
 static bool
-is_unique_on(Relation index, int nkeys, const AttrNumber *key)
+is_unique_on(Relation rel, Relation index, const IeVersionFacts *facts)
 {
 	Form_pg_index form = index->rd_index;
 	int			i;
 	int			j;
 
 	if (!form->indisunique || !form->indimmediate || !form->indisvalid ||
-		form->indnkeyatts != nkeys || RelationGetIndexPredicate(index) != NIL)
+		form->indnkeyatts != facts->nkeys || RelationGetIndexPredicate(index) != NIL)
 		return false;
-	for (i = 0; i < nkeys; i++)
+	for (i = 0; i < facts->nkeys; i++)
 	{
-		for (j = 0; j < nkeys && form->indkey.values[j] != key[i]; j++)
+		for (j = 0; j < facts->nkeys && form->indkey.values[j] != facts->key[i]; j++)
 			;
-		if (j == nkeys || key[i] == 0)
+		/* many rows may have NULL, and no version is found by it */
+		if (j == facts->nkeys || facts->key[i] == 0 ||
+			!TupleDescAttr(RelationGetDescr(rel), facts->key[i] - 1)->attnotnull ||
+			!same_equality(index, j, &facts->scan_keys[i]))
 			return false;
 	}
 	return true;
+}
+
+/*
+ * Are values equal to a column of an index when they are to a scan key? What
+ * another kind of index keeps apart (WITHOUT OVERLAPS) is more than that.
+ */
+static bool
+same_equality(Relation index, int i, const ScanKeyData *key)
+{
+	Oid			type = index->rd_opcintype[i];
+	Oid			operator;
+
+	if (index->rd_rel->relam != BTREE_AM_OID)
+		return true;
+	operator = get_opfamily_member(index->rd_opfamily[i], type, type,
+								   BTEqualStrategyNumber);
+	return index->rd_indcollation[i] == key->sk_collation &&
+		OidIsValid(operator) && get_opcode(operator) == key->sk_func.fn_oid;
 }
 
 /* The primary key (key, row_start, row_version) of a version table, or InvalidOid. */
