@@ -260,7 +260,7 @@ begin_sort(IeBulkFold *fold)
 	ie_states_limit(fold->states, fold->limit / 2);
 	fold->sort = ie_hash_sort_begin(columns, fold->limit / 2);
 	ie_progress_total((double) fold->filter.upto_position +
-					  pg_atomic_read_u64(&fold->shares->gone_over) / fold->shares->count);
+					  (double) pg_atomic_read_u64(&fold->shares->gone_over) / fold->shares->count);
 	MemoryContextSwitchTo(caller);
 }
 

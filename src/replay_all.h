@@ -16,7 +16,8 @@ typedef struct IeEventFilter
 	bool		all_types;
 	int			ntypes;
 	text	  **types;
-	const IePositions *skipped; /* left out unseen by upcasters; NULL: none */
+	/* left out, unseen by upcasters; NULL: none */
+	const IePositions *skipped;
 } IeEventFilter;
 
 /* A scan of a log's events, and the one that it stands on. */

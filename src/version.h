@@ -87,6 +87,7 @@ extern Relation ie_open_held_index(Oid relid, IeHeldLock *lock);
 
 /* version_facts.c */
 
+extern void ie_inspect_version_indexes(IeVersionFacts *facts, List *indexes);
 extern IeVersionFacts *ie_version_facts(Relation rel);
 extern Relation ie_open_versions(Relation rel, IeVersionFacts **facts);
 extern void ie_check_recordable(Relation rel);

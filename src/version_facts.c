@@ -32,8 +32,6 @@ static bool same_equality(Relation index, int i, const ScanKeyData *key);
 static void inspect(IeVersionFacts *facts, Relation versions);
 static bool has_checks(const IeVersionFacts *facts, Relation rel, Relation versions);
 static bool is_key(const IeVersionFacts *facts, AttrNumber column);
-static void inspect_indexes(IeVersionFacts *facts, List *indexes);
-static bool holds_first(Relation index);
 pg_noreturn static void refuse(Relation rel, const char *detail, const char *hint);
 
 /*
@@ -363,7 +361,7 @@ inspect(IeVersionFacts *facts, Relation versions)
 	facts->bare = true;
 	for (i = 0; i < versions->trigdesc->numtriggers; i++)
 		facts->bare &= ie_is_guard(versions->trigdesc->triggers[i].tgfoid);
-	inspect_indexes(facts, indexes);
+	ie_inspect_version_indexes(facts, indexes);
 }
 
 /* Has it constraints that a row of the table could violate? */
@@ -392,58 +390,6 @@ is_key(const IeVersionFacts *facts, AttrNumber column)
 	for (i = 0; i < facts->nkeys && facts->key[i] != column; i++)
 		;
 	return i < facts->nkeys && column != 0;
-}
-
-/* Put the indexes that hold first versions only last. */
-static void
-inspect_indexes(IeVersionFacts *facts, List *indexes)
-{
-	ListCell   *cell;
-
-	facts->nindexes = list_length(indexes);
-	facts->nfirst = 0;
-	facts->indexes = palloc(sizeof(Oid) * facts->nindexes);
-	facts->plain = true;
-	facts->writer = NULL;
-	foreach(cell, indexes)
-	{
-		Relation	index = index_open(lfirst_oid(cell), AccessShareLock);
-		int			place;
-
-		if (holds_first(index))
-			place = facts->nindexes - ++facts->nfirst;
-		else
-		{
-			place = foreach_current_index(cell) - facts->nfirst;
-			facts->plain &= index->rd_rel->relam == BTREE_AM_OID &&
-				RelationGetIndexPredicate(index) == NIL &&
-				RelationGetIndexExpressions(index) == NIL;
-		}
-		facts->indexes[place] = RelationGetRelid(index);
-		index_close(index, AccessShareLock);
-	}
-}
-
-/* Is this an index of columns, for the versions numbered 1? */
-static bool
-holds_first(Relation index)
-{
-	List	   *predicate = RelationGetIndexPredicate(index);
-	OpExpr	   *same;
-	Var		   *column;
-	Const	   *number;
-
-	if (list_length(predicate) != 1 || !IsA(linitial(predicate), OpExpr) ||
-		RelationGetIndexExpressions(index) != NIL)
-		return false;
-	same = linitial(predicate);
-	if (get_opcode(same->opno) != F_INT84EQ || !IsA(linitial(same->args), Var) ||
-		!IsA(lsecond(same->args), Const))
-		return false;
-	column = linitial(same->args);
-	number = lsecond(same->args);
-	return column->varattno == IE_ROW_VERSION && !number->constisnull &&
-		DatumGetInt32(number->constvalue) == 1;
 }
 
 /* Raise the error for a table whose versions cannot be recorded. */
