@@ -106,7 +106,7 @@ test-deb:
 	@.ci/dist test-deb
 
 bench:
-	@.ci/setup
+	@.ci/setup --bench
 	@bench/run
 
 # by hand: random queries, for ten minutes unless SECONDS says otherwise

@@ -136,6 +136,12 @@ AS 'MODULE_PATHNAME', 'ie_version_key';
 COMMENT ON FUNCTION immutable._version_key(regclass, text, text) IS
 'the condition, as text, that rows a and b of a versioned table have the same key (42809)';
 
+CREATE FUNCTION immutable._version_key_columns(target regclass) RETURNS text
+LANGUAGE C STABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'ie_version_key_columns';
+COMMENT ON FUNCTION immutable._version_key_columns(regclass) IS
+'the key columns of a versioned table with their types, as text for jsonb_to_record (42809)';
+
 CREATE FUNCTION immutable._row_version(target regclass, key jsonb, version bigint) RETURNS jsonb
 LANGUAGE plpgsql STABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
@@ -154,8 +160,8 @@ BEGIN
 		RAISE invalid_parameter_value USING MESSAGE = 'key must be a JSON object',
 			HINT = 'For example: {"id": 1}.';
 	END IF;
-	EXECUTE format('SELECT to_jsonb(v) FROM %s v, jsonb_populate_record(NULL::%s, $1) k WHERE %s AND v.row_version = $2',
-		versions, target, immutable._version_key(target, 'v', 'k'))
+	EXECUTE format('SELECT to_jsonb(v.*) FROM %s v, jsonb_to_record($1) k(%s) WHERE %s AND v.row_version = $2',
+		versions, immutable._version_key_columns(target), immutable._version_key(target, 'v', 'k'))
 	INTO found USING key, version;
 	IF found IS NULL THEN
 		RAISE invalid_parameter_value USING
@@ -181,7 +187,7 @@ BEGIN ATOMIC
 	)
 	SELECT coalesce(jsonb_object_agg(key, jsonb_build_object('from', a.value, 'to', b.value)), '{}')
 	FROM a FULL JOIN b USING (key)
-	WHERE a.value IS DISTINCT FROM b.value
+	WHERE a.value::text IS DISTINCT FROM b.value::text -- 1.0 is not 1.00
 		AND key NOT IN ('row_position', 'row_version', 'row_operation', 'row_start', 'row_xact', 'row_user', 'row_context');
 END;
 COMMENT ON FUNCTION immutable.row_diff(regclass, jsonb, bigint, bigint) IS
@@ -194,7 +200,7 @@ AS $$
 DECLARE
 	old_version CONSTANT jsonb := immutable._row_version(target, key, to_version);
 	versions CONSTANT regclass := (SELECT t.versions FROM immutable.versioned_tables t WHERE t.relation = target);
-	given CONSTANT text := format('jsonb_populate_record(NULL::%s, $1) k', target);
+	given CONSTANT text := format('jsonb_to_record($1) k(%s)', immutable._version_key_columns(target));
 	columns text;
 	changes text;
 	done bigint;
@@ -252,27 +258,28 @@ BEGIN
 	SELECT array_agg(a.attname ORDER BY a.attnum) INTO columns
 	FROM pg_attribute a WHERE a.attrelid = target AND a.attnum > 0 AND NOT a.attisdropped;
 	RETURN QUERY EXECUTE format($query$
+		-- any other name may be the table's own: row_position is the version before, row_end whether one follows
 		WITH v AS (
-			SELECT *, lag(row_version) OVER w AS before, lag(row_start) OVER w AS before_start,
-				lead(row_version) OVER w IS NULL AS newest
-			FROM %1$s WINDOW w AS (PARTITION BY %2$s ORDER BY row_start, row_version)
+			SELECT lag(v.row_version) OVER w AS row_position, v.row_version, v.row_operation,
+				lead(v.row_version) OVER w IS NOT NULL AS row_end, %8$s
+			FROM %1$s v WINDOW w AS (PARTITION BY %2$s ORDER BY v.row_start, v.row_version)
 		)
-		SELECT jsonb_build_object(%3$s), 'versions ' || coalesce(v.before, 0) || ' and ' || v.row_version || ' follow each other'
-		FROM v WHERE v.row_version <> coalesce(v.before, 0) + 1
+		SELECT jsonb_build_object(%3$s), 'versions ' || coalesce(v.row_position, 0) || ' and ' || v.row_version || ' follow each other'
+		FROM v WHERE v.row_version <> coalesce(v.row_position, 0) + 1
 		UNION ALL
 		SELECT CASE WHEN v.row_version IS NULL THEN jsonb_build_object(%4$s) ELSE jsonb_build_object(%3$s) END,
 			CASE WHEN v.row_version IS NULL THEN 'the row has no version'
-				WHEN b.present IS NULL THEN 'the row is gone, and its newest version is no tombstone'
+				WHEN b.row_end IS NULL THEN 'the row is gone, and its newest version is no tombstone'
 				WHEN v.row_operation = 'D' THEN 'the row is there, and its newest version is a tombstone'
 				ELSE 'the row differs from its newest version' END
-		FROM (SELECT *, true AS present FROM %5$s) b FULL JOIN (SELECT * FROM v WHERE newest) v ON %6$s
+		FROM (SELECT b.*, true AS row_end FROM %5$s b) b FULL JOIN (SELECT v.* FROM v WHERE NOT v.row_end) v ON %6$s
 		WHERE CASE WHEN v.row_version IS NULL THEN $1
-			WHEN b.present IS NULL THEN v.row_operation <> 'D'
+			WHEN b.row_end IS NULL THEN v.row_operation <> 'D'
 			WHEN v.row_operation = 'D' THEN true
-			ELSE (SELECT x FROM (SELECT %7$s) x) *<> (SELECT x FROM (SELECT %8$s) x) END
+			ELSE ROW(%7$s)::record *<> ROW(%8$s)::record END
 		ORDER BY 1, 2
 		$query$, versions,
-		(SELECT string_agg(quote_ident(k), ', ') FROM unnest(keys) k),
+		(SELECT string_agg('v.' || quote_ident(k), ', ') FROM unnest(keys) k),
 		(SELECT string_agg(format('%L, v.%I', k, k), ', ') FROM unnest(keys) k),
 		(SELECT string_agg(format('%L, b.%I', k, k), ', ') FROM unnest(keys) k),
 		target, immutable._version_key(target, 'b', 'v'),

@@ -6,6 +6,7 @@
  * another poll has taken the shard over.
  */
 #include "consumer.h"
+#include "log.h"
 
 #include "catalog/pg_type.h"
 #include "compat.h"

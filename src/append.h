@@ -4,7 +4,7 @@
 #ifndef IMMUTABLE_EVENTS_APPEND_H
 #define IMMUTABLE_EVENTS_APPEND_H
 
-#include "immutable_events.h"
+#include "log.h"
 
 /* stream_lock.c: the lock under which the head of a stream is read */
 

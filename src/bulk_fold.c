@@ -24,8 +24,7 @@ struct IeBulkFold
 	IeShares   *shares;			/* of the keys, */
 	int			share;			/* and the number of this one */
 	IeEventFilter filter;
-	int64	   *skipped;		/* positions, rising */
-	uint64		nskipped;
+	IePositions skipped;		/* on purpose */
 	IeKeySpace	keys;
 	Size		limit;			/* of memory, in bytes */
 	IeStates   *states;
@@ -40,9 +39,6 @@ struct IeBulkFold
 	IeShares	alone;
 };
 
-static void find_skipped(IeBulkFold *fold);
-static void receive_skipped(void *state);
-static bool is_skipped(const IeBulkFold *fold, int64 position);
 static bool read_log(IeBulkFold *fold);
 static bool take_event(IeBulkFold *fold, TupleTableSlot *event);
 static bool is_ours(const IeBulkFold *fold, uint32 hash);
@@ -77,7 +73,8 @@ ie_bulk_fold_begin(IeProjection *projection, Snapshot snapshot, int64 upto,
 	fold->filter.as_of = DT_NOEND;
 	fold->filter.prefix = projection->prefix;
 	ie_filter_types(&fold->filter, projection->types);
-	find_skipped(fold);
+	fold->skipped = ie_skipped_events(projection->target);
+	fold->filter.skipped = &fold->skipped;
 	fold->keys = ie_key_space(projection);
 	fold->limit = Max(get_hash_memory_limit(), (Size) maintenance_work_mem * 1024) /
 		fold->shares->count;
@@ -189,55 +186,6 @@ ie_bulk_fold_hash(const IeBulkFold *fold, const Datum *key)
 	return ie_hash_key(fold->keys.arg, key);
 }
 
-/* Learn which events are skipped on purpose. */
-static void
-find_skipped(IeBulkFold *fold)
-{
-	Oid			types[] = {REGCLASSOID};
-	Datum		values[] = {ObjectIdGetDatum(fold->projection->target)};
-
-	ie_registry_look("SELECT s.position FROM immutable.skipped_events s"
-					 " JOIN immutable.projections p ON p.target::pg_catalog.oid OPERATOR(pg_catalog.=) s.target::pg_catalog.oid"
-					 " WHERE s.target OPERATOR(pg_catalog.=) $1::pg_catalog.oid"
-					 " AND s.skipped_at OPERATOR(pg_catalog.>=) p.created_at"
-					 " ORDER BY s.position",
-					 1, types, values, receive_skipped, fold);
-}
-
-/* Take the positions. */
-static void
-receive_skipped(void *state)
-{
-	IeBulkFold *fold = state;
-	bool		isnull;
-
-	fold->nskipped = SPI_processed;
-	fold->skipped = SPI_palloc(Max(SPI_processed, 1) * sizeof(int64));
-	for (uint64 i = 0; i < SPI_processed; i++)
-		fold->skipped[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i],
-													   SPI_tuptable->tupdesc,
-													   1, &isnull));
-}
-
-/* Is the event at a position skipped? */
-static bool
-is_skipped(const IeBulkFold *fold, int64 position)
-{
-	uint64		low = 0;
-	uint64		high = fold->nskipped;
-
-	while (low < high)
-	{
-		uint64		middle = low + (high - low) / 2;
-
-		if (fold->skipped[middle] < position)
-			low = middle + 1;
-		else
-			high = middle;
-	}
-	return low < fold->nskipped && fold->skipped[low] == position;
-}
-
 /*
  * Fold the events of the log, or put them into the sort; false when there is
  * no room for all rows.
@@ -271,8 +219,6 @@ take_event(IeBulkFold *fold, TupleTableSlot *event)
 
 	fold->event = DatumGetInt64(slot_getattr(event, IE_POSITION, &isnull));
 	fold->unreported++;
-	if (is_skipped(fold, fold->event))
-		return true;
 	MemoryContextReset(fold->scratch);
 	caller = MemoryContextSwitchTo(fold->scratch);
 	foreach(cell, ie_event_keys(fold->projection, event))

@@ -11,6 +11,7 @@
  * stream's nor the command's.
  */
 #include "command.h"
+#include "fold.h"
 
 #include "access/xact.h"
 #include "storage/lmgr.h"

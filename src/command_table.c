@@ -6,6 +6,8 @@
  * until the registry changes.
  */
 #include "command.h"
+#include "compat.h"
+#include "guard.h"
 
 #include "access/genam.h"
 #include "access/relation.h"
@@ -13,7 +15,6 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_type.h"
 #include "tcop/utility.h"
-#include "compat.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"

@@ -347,6 +347,17 @@ ie_index_beginscan(Relation heap, Relation index, Snapshot snapshot, int nkeys)
 #endif
 }
 
+/* Has no row NULL in a column? In 18, NOT NULL may be NOT VALID. */
+static inline bool
+ie_never_null(TupleDesc columns, AttrNumber column)
+{
+#if PG_VERSION_NUM >= 180000
+	return TupleDescCompactAttr(columns, column - 1)->attnullability == ATTNULLABLE_VALID;
+#else
+	return TupleDescAttr(columns, column - 1)->attnotnull;
+#endif
+}
+
 /* The primary key that a query can rely on: 18 can be asked for deferrable ones. */
 static inline Oid
 ie_primary_key(Relation rel)
@@ -369,16 +380,16 @@ ie_column_map(TupleDesc from, TupleDesc to)
 #endif
 }
 
-/* Create an index that was described elsewhere. */
+/* Create an index that was described elsewhere; its caller builds it. */
 static inline Oid
 ie_define_index(Oid relid, IndexStmt *command)
 {
 #if PG_VERSION_NUM >= 160000
 	return DefineIndex(relid, command, InvalidOid, InvalidOid, InvalidOid, -1,
-					   false, false, false, false, true).objectId;
+					   false, false, false, true, true).objectId;
 #else
 	return DefineIndex(relid, command, InvalidOid, InvalidOid, InvalidOid,
-					   false, false, false, false, true).objectId;
+					   false, false, false, true, true).objectId;
 #endif
 }
 

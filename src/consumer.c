@@ -5,6 +5,7 @@
  * checked here, before any registry is written.
  */
 #include "consumer.h"
+#include "log.h"
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"

@@ -4,7 +4,7 @@
 #ifndef IMMUTABLE_EVENTS_CONSUMER_H
 #define IMMUTABLE_EVENTS_CONSUMER_H
 
-#include "immutable_events.h"
+#include "read_log.h"
 
 /* A row of immutable.consumers. */
 typedef struct IeConsumer

@@ -4,7 +4,7 @@
 #ifndef IMMUTABLE_EVENTS_DOCUMENT_H
 #define IMMUTABLE_EVENTS_DOCUMENT_H
 
-#include "immutable_events.h"
+#include "fold.h"
 
 #include "utils/numeric.h"
 

@@ -287,15 +287,18 @@ static bool
 take_event(IeEventScan *scan, TupleTableSlot *row)
 {
 	const IeEventFilter *filter = scan->filter;
+	int64		position;
 	bool		isnull;
 
 	scan->stream = DatumGetTextPP(slot_getattr(row, IE_STREAM, &isnull));
+	position = DatumGetInt64(slot_getattr(row, IE_POSITION, &isnull));
 	if (filter->prefix != NULL && !has_prefix(scan->stream, filter->prefix))
 	{
 		scan->beyond = scan->by_stream;
 		return false;
 	}
-	if (DatumGetInt64(slot_getattr(row, IE_POSITION, &isnull)) > filter->upto_position ||
+	if (position > filter->upto_position ||
+		ie_has_position(filter->skipped, position) ||
 		DatumGetTimestampTz(slot_getattr(row, IE_RECORDED_AT, &isnull)) > filter->as_of)
 		return false;
 	scan->version = DatumGetInt64(slot_getattr(row, IE_VERSION, &isnull));

@@ -203,16 +203,23 @@ keep_toast_options(Oid target, Oid shadow)
 	table_close(catalog, RowExclusiveLock);
 }
 
-/* The row of pg_class of a table's TOAST table, or NULL. */
+/*
+ * The row of pg_class of a table's TOAST table, or NULL. It is locked: vacuum,
+ * which changes that row in place, takes no lock on the table itself.
+ */
 static HeapTuple
 toast_of(Oid table)
 {
 	HeapTuple	row = SearchSysCacheCopy1(RELOID, ObjectIdGetDatum(table));
+	Oid			toast;
 
 	if (!HeapTupleIsValid(row))
 		elog(ERROR, "cache lookup failed for relation %u", table);
-	return SearchSysCacheCopy1(RELOID,
-							   ObjectIdGetDatum(((Form_pg_class) GETSTRUCT(row))->reltoastrelid));
+	toast = ((Form_pg_class) GETSTRUCT(row))->reltoastrelid;
+	if (!OidIsValid(toast))
+		return NULL;
+	LockRelationOid(toast, AccessExclusiveLock);
+	return SearchSysCacheCopy1(RELOID, ObjectIdGetDatum(toast));
 }
 
 /* Exchange the storage of two tables, or of two indexes. */

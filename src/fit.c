@@ -9,7 +9,7 @@
  * the snapshot sees, or one that was decided before the snapshot's oldest
  * transaction began. Pages that are visible to all are passed over.
  */
-#include "immutable_events.h"
+#include "log.h"
 
 #include "access/htup_details.h"
 #include "access/relscan.h"

@@ -4,7 +4,7 @@
  * The reducer is compiled once per query and shared by all groups; a group
  * holds its state and nothing else.
  */
-#include "immutable_events.h"
+#include "fold.h"
 
 #include "catalog/pg_type.h"
 #include "nodes/primnodes.h"

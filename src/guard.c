@@ -8,6 +8,7 @@
  * replication applies, and an import by the owner. On a version table they
  * include it as well, and the version trigger is the one that announces.
  */
+#include "guard.h"
 #include "projected.h"
 
 #include "access/relation.h"

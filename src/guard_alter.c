@@ -5,6 +5,7 @@
  * invents is refused too. A log allows less than a plain protected table:
  * append relies on its columns, constraints and defaults.
  */
+#include "guard.h"
 #include "projected.h"
 
 #include "access/htup_details.h"

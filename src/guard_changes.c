@@ -5,7 +5,7 @@
  * a guard has been checked already, and only the write of the audit row runs
  * as the extension's owner.
  */
-#include "immutable_events.h"
+#include "guard.h"
 
 #include "catalog/pg_type.h"
 #include "miscadmin.h"

@@ -5,6 +5,7 @@
  * command names; guard_ddl.c asks the same rules again with the OIDs that the
  * command has worked on. What does not exist is left to PostgreSQL.
  */
+#include "guard.h"
 #include "projected.h"
 
 #include "catalog/dependency.h"
@@ -41,6 +42,7 @@ ie_check_command(Node *command)
 		case T_AlterTableStmt:
 			ie_check_alter(find(((AlterTableStmt *) command)->relation),
 						   (AlterTableStmt *) command);
+			ie_versioned_before(find(((AlterTableStmt *) command)->relation));
 			break;
 		case T_RenameStmt:
 			check_rename((RenameStmt *) command);

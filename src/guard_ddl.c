@@ -8,6 +8,7 @@
  * of the OIDs that the command has worked on. New parts of a protected table
  * get their guards there. What is dropped is seen by guard_drop.c.
  */
+#include "guard.h"
 #include "projected.h"
 
 #include "access/genam.h"

@@ -8,6 +8,7 @@
  * guard keeps the table. No preload is needed: the event trigger at
  * ddl_command_start has loaded the library before anything is dropped.
  */
+#include "guard.h"
 #include "projected.h"
 
 #include "access/htup_details.h"

@@ -5,7 +5,7 @@
  * later) silences them all, and a superuser may write to the catalogs. With
  * shared_preload_libraries or session_preload_libraries these are refused.
  */
-#include "immutable_events.h"
+#include "guard.h"
 
 #include "access/xact.h"
 #include "catalog/namespace.h"

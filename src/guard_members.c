@@ -4,7 +4,7 @@
  * Immutable tables rely on them, so nobody changes or replaces one by a
  * command: new versions come by the extension's own scripts.
  */
-#include "immutable_events.h"
+#include "guard.h"
 
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"

@@ -8,6 +8,7 @@
  * they go with the extension's leave only, and ALTER TABLE may do nothing that
  * the projection could not stand.
  */
+#include "guard.h"
 #include "projected.h"
 
 #include "access/genam.h"

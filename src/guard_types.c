@@ -6,7 +6,7 @@
  * in pg_depend: columns and typed tables use it, and so do arrays, domains,
  * ranges and other composite types, which are followed in turn.
  */
-#include "immutable_events.h"
+#include "guard.h"
 
 #include "catalog/pg_class.h"
 #include "catalog/pg_depend.h"

@@ -8,13 +8,14 @@
  * row in immutable.guard_changes.
  */
 #include "append.h"
+#include "compat.h"
+#include "guard.h"
+#include "projected.h"
 
 #include "access/relation.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
-#include "compat.h"
 #include "miscadmin.h"
-#include "projected.h"
 #include "storage/lmgr.h"
 #include "storage/proc.h"
 #include "utils/inval.h"

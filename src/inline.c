@@ -8,7 +8,7 @@
  * proof, because NULLs never reach it; and a body may be less stable than its
  * label, because nothing is computed in advance.
  */
-#include "immutable_events.h"
+#include "fold.h"
 
 #include "access/htup_details.h"
 #include "catalog/pg_language.h"

@@ -8,13 +8,14 @@
  * statement, as triggers see it.
  */
 #include "append.h"
+#include "compat.h"
+#include "guard.h"
 
 #include "access/table.h"
 #include "access/tableam.h"
 #include "access/xact.h"
 #include "catalog/pg_type.h"
 #include "commands/trigger.h"
-#include "compat.h"
 #include "executor/executor.h"
 #include "miscadmin.h"
 #include "utils/array.h"
@@ -44,12 +45,15 @@ static void insert_bare(IeTarget *target, const IeNewEvents *batch);
 static void insert_announced(IeTarget *target, const IeNewEvents *batch,
 							 bool plain);
 static void insert_with_triggers(IeTarget *target, const IeNewEvents *batch);
+static void insert_each(DirectInsert *insert, const IeTarget *target,
+						const IeNewEvents *batch);
 static void release(IeTarget *target, const IeNewEvents *batch);
 static void begin_insert(DirectInsert *insert, const IeTarget *target,
 						 int nslots);
 static void fill_slot(TupleTableSlot *slot, const IeEvent *event);
 static void check_constraints(DirectInsert *insert, TupleTableSlot *slot);
 static List *index_row(DirectInsert *insert, TupleTableSlot *slot);
+static void insert_all(DirectInsert *insert, const IeNewEvents *batch);
 static void insert_rows(DirectInsert *insert, const IeEvent *events, int count);
 static void end_insert(DirectInsert *insert);
 static void check_untouched(const IeTarget *target, const IeEvent *event,
@@ -79,27 +83,24 @@ static void
 insert_bare(IeTarget *target, const IeNewEvents *batch)
 {
 	DirectInsert insert;
-	int			done = 0;
 
 	begin_insert(&insert, target, Min(batch->count, ROWS_AT_ONCE));
-	while (done < batch->count)
-	{
-		int			count = Min(batch->count - done, ROWS_AT_ONCE);
-
-		CHECK_FOR_INTERRUPTS();
-		insert_rows(&insert, batch->events + done, count);
-		done += count;
-	}
+	insert_all(&insert, batch);
 	release(target, batch);
 	end_insert(&insert);
 }
 
-/* Insert where the guards fire: tell them which rows are coming. */
+/*
+ * Insert where the guards fire: tell them which rows are coming, or that the
+ * statement is but no row that they need to look at.
+ */
 static void
 insert_announced(IeTarget *target, const IeNewEvents *batch, bool plain)
 {
+	bool		unseen = plain && target->facts->row_guards_only;
 	IeAdmission rows = {RelationGetRelid(target->log),
-	RelationGetRelid(target->rel), batch->events, batch->count};
+		unseen ? InvalidOid : RelationGetRelid(target->rel),
+	batch->events, batch->count};
 	IeAdmission before = ie_guard_admit(rows);
 
 	PG_TRY();
@@ -116,39 +117,59 @@ insert_announced(IeTarget *target, const IeNewEvents *batch, bool plain)
 	PG_END_TRY();
 }
 
-/* Insert as COPY FROM does, with all its triggers. */
+/*
+ * Insert as COPY FROM does, with all its triggers. Where the guards are the
+ * only ones that look at rows, they are passed over here, too: inline
+ * projections have a trigger that looks at the statement.
+ */
 static void
 insert_with_triggers(IeTarget *target, const IeNewEvents *batch)
 {
+	bool		at_once = target->facts->row_guards_only;
 	DirectInsert insert;
-	TupleTableSlot *slot;
-	int			i;
 
-	begin_insert(&insert, target, 1);
-	slot = insert.slots[0];
+	begin_insert(&insert, target,
+				 at_once ? Min(batch->count, ROWS_AT_ONCE) : 1);
 	AfterTriggerBeginQuery();
 	insert.capture = MakeTransitionCaptureState(target->rel->trigdesc,
 												RelationGetRelid(target->rel),
 												CMD_INSERT);
 	ExecBSInsertTriggers(insert.estate, insert.table);
-	for (i = 0; i < batch->count; i++)
+	if (at_once)
 	{
-		CHECK_FOR_INTERRUPTS();
-		ResetPerTupleExprContext(insert.estate);
-		fill_slot(slot, &batch->events[i]);
-		if (insert.table->ri_TrigDesc->trig_insert_before_row &&
-			!ExecBRInsertTriggers(insert.estate, insert.table, slot))
-			refuse_trigger(target, "suppressed", "event");
-		check_untouched(target, &batch->events[i], slot);
-		check_constraints(&insert, slot);
-		table_tuple_insert(target->rel, slot, GetCurrentCommandId(true), 0, NULL);
-		ExecARInsertTriggers(insert.estate, insert.table, slot,
-							 index_row(&insert, slot), insert.capture);
+		insert_all(&insert, batch);
+		(void) ie_guard_admit((IeAdmission) {0});
 	}
+	else
+		insert_each(&insert, target, batch);
 	release(target, batch);
 	ExecASInsertTriggers(insert.estate, insert.table, insert.capture);
 	AfterTriggerEndQuery(insert.estate);
 	end_insert(&insert);
+}
+
+/* Insert row by row, for row triggers to see and to change. */
+static void
+insert_each(DirectInsert *insert, const IeTarget *target,
+			const IeNewEvents *batch)
+{
+	TupleTableSlot *slot = insert->slots[0];
+	int			i;
+
+	for (i = 0; i < batch->count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		ResetPerTupleExprContext(insert->estate);
+		fill_slot(slot, &batch->events[i]);
+		if (insert->table->ri_TrigDesc->trig_insert_before_row &&
+			!ExecBRInsertTriggers(insert->estate, insert->table, slot))
+			refuse_trigger(target, "suppressed", "event");
+		check_untouched(target, &batch->events[i], slot);
+		check_constraints(insert, slot);
+		table_tuple_insert(target->rel, slot, GetCurrentCommandId(true), 0, NULL);
+		ExecARInsertTriggers(insert->estate, insert->table, slot,
+							 index_row(insert, slot), insert->capture);
+	}
 }
 
 /*
@@ -199,7 +220,26 @@ fill_slot(TupleTableSlot *slot, const IeEvent *event)
 	ExecStoreVirtualTuple(slot);
 }
 
-/* Store several rows at once, as COPY does, and index them. */
+/* Insert events where no row trigger is asked. */
+static void
+insert_all(DirectInsert *insert, const IeNewEvents *batch)
+{
+	int			done = 0;
+
+	while (done < batch->count)
+	{
+		int			count = Min(batch->count - done, ROWS_AT_ONCE);
+
+		CHECK_FOR_INTERRUPTS();
+		insert_rows(insert, batch->events + done, count);
+		done += count;
+	}
+}
+
+/*
+ * Store several rows at once, as COPY does, index them, and keep them for
+ * triggers with a transition table.
+ */
 static void
 insert_rows(DirectInsert *insert, const IeEvent *events, int count)
 {
@@ -216,7 +256,13 @@ insert_rows(DirectInsert *insert, const IeEvent *events, int count)
 	else
 		table_multi_insert(rel, insert->slots, count, GetCurrentCommandId(true), 0, NULL);
 	for (i = 0; i < count; i++)
-		(void) index_row(insert, insert->slots[i]);
+	{
+		List	   *again = index_row(insert, insert->slots[i]);
+
+		if (insert->capture != NULL)
+			ExecARInsertTriggers(insert->estate, insert->table,
+								 insert->slots[i], again, insert->capture);
+	}
 	ResetPerTupleExprContext(insert->estate);
 }
 

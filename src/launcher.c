@@ -6,6 +6,7 @@
  * connected to no database. Not preloaded, there is one only while a worker
  * has to be brought back.
  */
+#include "log.h"
 #include "worker.h"
 
 #include "access/heapam.h"

@@ -6,6 +6,8 @@
  * until a relcache or syscache message says that something changed. An entry
  * is born invalid and made valid after everything that can throw.
  */
+#include "guard.h"
+#include "log.h"
 #include "projected.h"
 
 #include "access/genam.h"
@@ -16,6 +18,7 @@
 #include "catalog/pg_collation.h"
 #include "catalog/pg_index.h"
 #include "catalog/pg_sequence.h"
+#include "catalog/pg_trigger.h"
 #include "catalog/pg_type.h"
 #include "partitioning/partbounds.h"
 #include "partitioning/partdesc.h"
@@ -302,10 +305,17 @@ inspect_triggers(IeLog *facts, Relation rel)
 	const Trigger *guard = ie_find_guard(rel, false);
 	int			i;
 
-	facts->guards_only = true;
+	facts->guards_only = facts->row_guards_only = true;
 	for (i = 0; rel->trigdesc != NULL && i < rel->trigdesc->numtriggers; i++)
-		if (!ie_is_guard(rel->trigdesc->triggers[i].tgfoid))
-			facts->guards_only = false;
+	{
+		const Trigger *trigger = &rel->trigdesc->triggers[i];
+
+		if (ie_is_guard(trigger->tgfoid))
+			continue;
+		facts->guards_only = false;
+		if (TRIGGER_FOR_ROW(trigger->tgtype))
+			facts->row_guards_only = false;
+	}
 	if (guard != NULL)
 		facts->guard_hash = GetSysCacheHashValue1(PROCOID,
 												  ObjectIdGetDatum(guard->tgfoid));

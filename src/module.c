@@ -3,6 +3,7 @@
  *
  * immutable.context is parsed once, when it is set; append only merges it.
  */
+#include "guard.h"
 #include "worker.h"
 
 #include "compat.h"

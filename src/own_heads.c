@@ -9,6 +9,7 @@
  * come from append.
  */
 #include "append.h"
+#include "guard.h"
 
 #include "access/xact.h"
 #include "common/hashfn.h"

@@ -6,6 +6,7 @@
  * let the others pass, and try again, until it succeeds. A lock_timeout of the
  * user's says that he wants it otherwise.
  */
+#include "log.h"
 #include "version.h"
 
 #include "access/xact.h"

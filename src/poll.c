@@ -8,6 +8,7 @@
  * out until it is taken back; then they come first, in a batch of their own.
  */
 #include "consumer.h"
+#include "log.h"
 
 #include "access/xact.h"
 #include "catalog/pg_type.h"

@@ -5,7 +5,7 @@
  * the transaction ends: what it tells others of how far they may read stays
  * below that, because nobody else sees its events yet.
  */
-#include "immutable_events.h"
+#include "log.h"
 
 #include "access/xact.h"
 #include "commands/sequence.h"

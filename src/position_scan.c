@@ -1,7 +1,7 @@
 /*
  * position_scan.c: a look at the rows of a log in order of position.
  */
-#include "immutable_events.h"
+#include "log.h"
 
 #include "access/genam.h"
 #include "access/relscan.h"

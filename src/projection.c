@@ -5,7 +5,8 @@
  * run with that role's rights. The right is checked here, before any registry
  * is written.
  */
-#include "rebuild.h"
+#include "guard.h"
+#include "projection.h"
 
 #include "access/relation.h"
 #include "catalog/catalog.h"
@@ -96,7 +97,6 @@ ie_drop_projection(PG_FUNCTION_ARGS)
 	IeProjection *projection;
 	Oid			target;
 	Oid			log;
-	Oid			shadow;
 
 	check_writable("immutable.drop_projection()");
 	ie_require_arg(fcinfo, 0, "target");
@@ -117,11 +117,7 @@ ie_drop_projection(PG_FUNCTION_ARGS)
 	run("DELETE FROM immutable.projections WHERE target OPERATOR(pg_catalog.=) $1::pg_catalog.oid", target);
 	run("DELETE FROM immutable.projection_positions WHERE target OPERATOR(pg_catalog.=) $1::pg_catalog.oid", target);
 	CommandCounterIncrement();
-	while (OidIsValid(shadow = ie_find_shadow(target)))
-	{
-		ie_drop_shadow(shadow);
-		CommandCounterIncrement();
-	}
+	ie_drop_shadows(target);
 	if (ie_inline_projections(log) == NIL)
 		ie_detach_from_log(log);
 	PG_RETURN_VOID();

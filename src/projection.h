@@ -4,7 +4,9 @@
 #ifndef IMMUTABLE_EVENTS_PROJECTION_H
 #define IMMUTABLE_EVENTS_PROJECTION_H
 
+#include "fold.h"
 #include "projected.h"
+#include "read_log.h"
 
 #include "access/htup_details.h"
 #include "compat.h"
@@ -204,11 +206,20 @@ typedef struct IeHalt
 extern int64 ie_projection_position(Oid target);
 extern void ie_projection_move_on(Oid target, int64 position);
 extern void ie_projection_halt(Oid target, const IeHalt *halt);
+extern IePositions ie_skipped_events(Oid target);
 extern void ie_leave_out_skipped(const IeProjection *projection,
-								 IeEvents *events);
-extern bool ie_is_skipped(const IeProjection *projection, int64 position);
+								 IeEvents *events,
+								 const IePositions *skipped);
 extern int64 ie_event_position(const IeProjection *projection,
 							   HeapTuple event);
+
+/* shadow_left.c: tables that rebuilds have left behind */
+
+#define IE_SHADOW_LABEL	"rebuild"	/* in the name of every shadow */
+
+extern void ie_drop_shadows(Oid target);
+extern void ie_drop_shadow(Oid shadow);
+extern char *ie_shadow_comment(Oid target);
 
 /* projection.c: make a projection, change its mode, give it up */
 

@@ -6,6 +6,7 @@
  * force when the projection was made. They are compiled anew when the
  * registry, the read model, the log, a function or a type changes.
  */
+#include "guard.h"
 #include "projection.h"
 
 #include "access/relation.h"

@@ -11,18 +11,8 @@
 #include "utils/builtins.h"
 #include "utils/uuid.h"
 
-/* Positions that are skipped on purpose. */
-typedef struct Skipped
-{
-	MemoryContext context;
-	int64	   *positions;
-	uint64		count;
-} Skipped;
-
 static void receive_position(void *state);
-static Skipped read_skipped(Oid target);
 static void receive_skipped(void *state);
-static bool is_among(const Skipped *skipped, int64 position);
 
 /* Where the projection stands; its row is locked. */
 int64
@@ -85,47 +75,20 @@ ie_projection_halt(Oid target, const IeHalt *halt)
 					  NULL, NULL);
 }
 
-/* Leave out the events that were skipped on purpose. */
-void
-ie_leave_out_skipped(const IeProjection *projection, IeEvents *events)
-{
-	Skipped		skipped;
-	int			kept = 0;
-	int			i;
-
-	if (events->count == 0)
-		return;
-	skipped = read_skipped(projection->target);
-	if (skipped.count == 0)
-		return;
-	for (i = 0; i < events->count; i++)
-		if (!is_among(&skipped, ie_event_position(projection, events->tuples[i])))
-			events->tuples[kept++] = events->tuples[i];
-	events->count = kept;
-}
-
-/* Is the event at a position skipped? */
-bool
-ie_is_skipped(const IeProjection *projection, int64 position)
-{
-	Skipped		skipped = read_skipped(projection->target);
-
-	return is_among(&skipped, position);
-}
-
-/* What is skipped by the projection that is there now. */
-static Skipped
-read_skipped(Oid target)
+/* The events that the projection which is there now skips on purpose. */
+IePositions
+ie_skipped_events(Oid target)
 {
 	Oid			types[] = {REGCLASSOID};
 	Datum		values[] = {ObjectIdGetDatum(target)};
-	Skipped		skipped = {.context = CurrentMemoryContext};
+	IePositions skipped = {0};
 
-	ie_registry_query("SELECT s.position FROM immutable.skipped_events s"
-					  " JOIN immutable.projections p ON p.target::pg_catalog.oid OPERATOR(pg_catalog.=) s.target::pg_catalog.oid"
-					  " WHERE s.target OPERATOR(pg_catalog.=) $1::pg_catalog.oid"
-					  " AND s.skipped_at OPERATOR(pg_catalog.>=) p.created_at",
-					  1, types, values, NULL, receive_skipped, &skipped);
+	ie_registry_look("SELECT s.position FROM immutable.skipped_events s"
+					 " JOIN immutable.projections p ON p.target::pg_catalog.oid OPERATOR(pg_catalog.=) s.target::pg_catalog.oid"
+					 " WHERE s.target OPERATOR(pg_catalog.=) $1::pg_catalog.oid"
+					 " AND s.skipped_at OPERATOR(pg_catalog.>=) p.created_at"
+					 " ORDER BY s.position",
+					 1, types, values, receive_skipped, &skipped);
 	return skipped;
 }
 
@@ -133,28 +96,31 @@ read_skipped(Oid target)
 static void
 receive_skipped(void *state)
 {
-	Skipped    *skipped = state;
+	IePositions *skipped = state;
 	bool		isnull;
 
 	skipped->count = SPI_processed;
-	skipped->positions = MemoryContextAlloc(skipped->context,
-											Max(SPI_processed, 1) * sizeof(int64));
+	skipped->positions = SPI_palloc(Max(SPI_processed, 1) * sizeof(int64));
 	for (uint64 i = 0; i < SPI_processed; i++)
 		skipped->positions[i] = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i],
 															SPI_tuptable->tupdesc,
 															1, &isnull));
 }
 
-/* Is a position among these? */
-static bool
-is_among(const Skipped *skipped, int64 position)
+/* Leave out the events that are skipped. */
+void
+ie_leave_out_skipped(const IeProjection *projection, IeEvents *events,
+					 const IePositions *skipped)
 {
-	uint64		i;
+	int			kept = 0;
+	int			i;
 
-	for (i = 0; i < skipped->count; i++)
-		if (skipped->positions[i] == position)
-			return true;
-	return false;
+	if (skipped->count == 0)
+		return;
+	for (i = 0; i < events->count; i++)
+		if (!ie_has_position(skipped, ie_event_position(projection, events->tuples[i])))
+			events->tuples[kept++] = events->tuples[i];
+	events->count = kept;
 }
 
 /* The position of an event. */

@@ -5,6 +5,7 @@
  * from the projector; on the log of an inline projection, the trigger that
  * projects. Both are ENABLE ALWAYS, and nobody but the extension takes them off.
  */
+#include "guard.h"
 #include "projection.h"
 
 #include "access/relation.h"

@@ -5,6 +5,7 @@
  * so each leaf has guards of its own; the same holds for a table with
  * inheritance children. Nothing is changed before every member was checked.
  */
+#include "guard.h"
 #include "projected.h"
 #include "snapshot.h"
 
@@ -18,8 +19,8 @@
 #include "catalog/pg_class.h"
 #include "catalog/pg_inherits.h"
 #include "catalog/pg_trigger.h"
-#include "compat.h"
 #include "commands/trigger.h"
+#include "compat.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "tcop/utility.h"

@@ -5,6 +5,7 @@
  * be it enabled or not: a guard that somebody has disabled by surgery on the
  * catalogs does not make the rest of the table free.
  */
+#include "guard.h"
 #include "projected.h"
 
 #include "access/genam.h"

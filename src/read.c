@@ -5,6 +5,7 @@
  * direction. Where row security applies, a query gives the rows instead, so
  * that policies decide; both look the same to whoever asks for the next event.
  */
+#include "log.h"
 #include "upcast.h"
 
 #include "access/genam.h"

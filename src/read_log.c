@@ -5,6 +5,8 @@
  * taken that shows all of it, and then a query reads: partitions, policies and
  * the order are the planner's business.
  */
+#include "log.h"
+#include "read_log.h"
 #include "upcast.h"
 
 #include "catalog/pg_type.h"
@@ -25,6 +27,7 @@ typedef struct UpcastReceiver
 	IeUpcasts  *upcasts;
 	Tuplestorestate *store;
 	int64		left;			/* of max_events */
+	const IePositions *as_recorded;
 	Datum	   *types;			/* as handed out; NULL: all */
 	bool	   *isnull;
 	int			ntypes;
@@ -178,6 +181,7 @@ make_receiver(IeUpcasts *upcasts, const IeSelection *selection,
 	receiver->upcasts = upcasts;
 	receiver->store = store;
 	receiver->left = selection->max_events;
+	receiver->as_recorded = selection->as_recorded;
 	if (selection->types != NULL)
 		deconstruct_array(selection->types, TEXTOID, -1, false, TYPALIGN_INT,
 						  &receiver->types, &receiver->isnull,
@@ -190,10 +194,14 @@ static bool
 receive_event(TupleTableSlot *slot, DestReceiver *self)
 {
 	UpcastReceiver *receiver = (UpcastReceiver *) self;
+	bool		isnull;
+	int64		position;
 
 	if (receiver->left <= 0)
 		return false;
-	slot = ie_upcast_slot(receiver->upcasts, slot);
+	position = DatumGetInt64(slot_getattr(slot, IE_POSITION, &isnull));
+	if (!ie_has_position(receiver->as_recorded, position))
+		slot = ie_upcast_slot(receiver->upcasts, slot);
 	if (receiver->types == NULL || is_selected(receiver, slot))
 	{
 		tuplestore_puttupleslot(receiver->store, slot);
@@ -229,4 +237,25 @@ begin_nothing(DestReceiver *self pg_attribute_unused(),
 static void
 end_nothing(DestReceiver *self pg_attribute_unused())
 {
+}
+
+/* Is a position among these? NULL: there are none. */
+bool
+ie_has_position(const IePositions *positions, int64 position)
+{
+	uint64		low = 0;
+	uint64		high = positions == NULL ? 0 : positions->count;
+
+	while (low < high)
+	{
+		uint64		middle = low + (high - low) / 2;
+
+		if (positions->positions[middle] == position)
+			return true;
+		if (positions->positions[middle] < position)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return false;
 }

@@ -81,10 +81,8 @@ extern void ie_progress_end(void);
 
 /* shadow.c: the table that a projection is folded into anew */
 
-extern Oid	ie_find_shadow(Oid target);
 extern Oid	ie_create_shadow(IeProjection *projection, bool lasting);
 extern void ie_shadow_enter(Oid owner, IeCaller *caller);
-extern void ie_drop_shadow(Oid shadow);
 extern void ie_fill_shadow(IeProjection *projection, Oid shadow,
 						   IeFolding *folding);
 

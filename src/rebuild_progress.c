@@ -4,7 +4,8 @@
  * A rebuild writes to no table while it folds, so it tells in shared memory:
  * in the numbers that each backend has for the progress of its command, under
  * no command's name. They mean a rebuild while the backend holds the rebuild's
- * lock. pg_stat_activity shows the phase in place of the query.
+ * lock. They are the first ones: building an index writes to those from
+ * PROGRESS_CREATEIDX_ACCESS_METHOD_OID on. pg_stat_activity shows the phase in place of the query.
  */
 #include "rebuild.h"
 
@@ -22,11 +23,10 @@
 /* The numbers. */
 enum
 {
-	PHASE = 10,					/* others' commands begin at 0 */
+	PHASE,
 	DONE,
 	TOTAL,
 	STARTED,
-	PHASE_STARTED,
 	COUNT
 };
 
@@ -60,7 +60,6 @@ void
 ie_progress_phase(IeRebuildPhase phase)
 {
 	numbers[PHASE] = phase;
-	numbers[PHASE_STARTED] = GetCurrentTimestamp();
 	pgstat_report_activity(STATE_RUNNING,
 						   psprintf("immutable.rebuild of %s: %s", name, phases[phase]));
 	tell();
@@ -114,7 +113,7 @@ tell(void)
 	int			i;
 
 	pgstat_progress_start_command(PROGRESS_COMMAND_INVALID, target);
-	for (i = PHASE; i < COUNT; i++)
+	for (i = 0; i < COUNT; i++)
 		pgstat_progress_update_param(i, numbers[i]);
 }
 

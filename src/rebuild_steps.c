@@ -35,16 +35,10 @@ static void record(IeRebuild *rebuild);
 void
 ie_rebuild_begin(IeRebuild *rebuild)
 {
-	Oid			left;
-
 	open_projection(rebuild);
 	if (rebuild->swap)
 		ie_check_exchange(rebuild->target);
-	while (OidIsValid(left = ie_find_shadow(rebuild->target)))
-	{
-		ie_drop_shadow(left);
-		CommandCounterIncrement();
-	}
+	ie_drop_shadows(rebuild->target);
 }
 
 /* Make the shadow, and fold into it all that is decided now. */
@@ -67,7 +61,6 @@ ie_rebuild_fold(IeRebuild *rebuild)
 	ie_folding_end(folding);
 	UnregisterSnapshot(snapshot);
 	CommandCounterIncrement();
-	ie_progress_phase(IE_REBUILD_INDEXING);
 	caller = MemoryContextSwitchTo(rebuild->context);
 	rebuild->indexes = ie_index_shadow(rebuild->target, shadow, rebuild->swap);
 	MemoryContextSwitchTo(caller);

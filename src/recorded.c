@@ -7,7 +7,7 @@
  * Whoever sees such a record sees every event up to it as well: all of them
  * were decided before it was written.
  */
-#include "immutable_events.h"
+#include "log.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"

@@ -30,7 +30,6 @@ typedef struct Batch
 	IeEvents	events;
 	int			from;			/* of them, those to be folded */
 	int			count;
-	int			passed;			/* that cannot be read, and are skipped */
 } Batch;
 
 static IeProjection *open_projection(Oid target, IeHalt *halt);
@@ -115,7 +114,8 @@ static int64
 refresh(IeProjection *projection, int64 max_events)
 {
 	IeTarget	log = ie_open_whole_log(projection->log, AccessShareLock);
-	IeSelection selection = {.max_events = max_events};
+	IePositions skipped = ie_skipped_events(projection->target);
+	IeSelection selection = {.max_events = max_events, .as_recorded = &skipped};
 	Batch		batch = {.projection = projection, .log = &log, .selection = &selection};
 	IeHalt		halt = {0};
 	int64		begin;
@@ -134,10 +134,9 @@ refresh(IeProjection *projection, int64 max_events)
 	if (read == max_events)
 	{
 		selection.upto = ie_event_position(projection, batch.events.tuples[read - 1]);
-		batch.passed = 0;
 		halt.error = NULL;
 	}
-	ie_leave_out_skipped(projection, &batch.events);
+	ie_leave_out_skipped(projection, &batch.events, &skipped);
 	fold_batch(&batch, &halt);
 	if (begin == 0)
 		ie_record_fingerprint(projection);	/* all rows are by this reducer */
@@ -145,12 +144,11 @@ refresh(IeProjection *projection, int64 max_events)
 		ie_projection_move_on(projection->target, selection.upto);
 	else
 		ie_projection_halt(projection->target, &halt);
-	return read + batch.passed;
+	return read;
 }
 
 /*
- * Read a batch. Where an upcaster fails, what comes before that event is read,
- * and it is left out if that was decided.
+ * Read a batch. Where an upcaster fails, what comes before that event is read.
  */
 static void
 read_batch(Batch *batch, IeHalt *halt)
@@ -168,11 +166,6 @@ read_batch(Batch *batch, IeHalt *halt)
 		return;
 	selection->upto = halt->position - 1;
 	read_some(batch);
-	if (!ie_is_skipped(batch->projection, halt->position))
-		return;
-	selection->upto = halt->position;
-	batch->passed = 1;
-	halt->error = NULL;
 }
 
 /* Read the events of a batch. */
@@ -245,8 +238,9 @@ ie_project_rest(IeProjection *projection)
 												  "immutable_events history",
 												  ALLOCSET_DEFAULT_SIZES);
 	MemoryContext caller_context = MemoryContextSwitchTo(context);
+	IePositions skipped = ie_skipped_events(projection->target);
 	IeSelection selection = {.after = ie_projection_position(projection->target),
-	.upto = PG_INT64_MAX, .max_events = ie_batch_size};
+	.upto = PG_INT64_MAX, .max_events = ie_batch_size, .as_recorded = &skipped};
 	bool		more = true;
 
 	while (more)
@@ -259,7 +253,7 @@ ie_project_rest(IeProjection *projection)
 		more = events.count == selection.max_events;
 		if (more)
 			selection.after = ie_event_position(projection, events.tuples[events.count - 1]);
-		ie_leave_out_skipped(projection, &events);
+		ie_leave_out_skipped(projection, &events, &skipped);
 		ie_projection_enter(projection, &caller);
 		ie_project(projection, &events, false);
 		ie_projection_leave(&caller);
@@ -279,15 +273,18 @@ bool
 ie_next_events(IeProjection *projection, const IeTarget *log,
 			   IeSelection *selection, Snapshot snapshot, IeEvents *events)
 {
+	IePositions skipped = ie_skipped_events(projection->target);
 	bool		more;
 
 	memset(events, 0, sizeof(*events));
+	selection->as_recorded = &skipped;
 	read_events(projection, log, selection, snapshot, events);
 	more = events->count == selection->max_events;
 	selection->after = more
 		? ie_event_position(projection, events->tuples[events->count - 1])
 		: selection->upto;
-	ie_leave_out_skipped(projection, events);
+	ie_leave_out_skipped(projection, events, &skipped);
+	selection->as_recorded = NULL;
 	return more;
 }
 

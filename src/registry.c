@@ -7,7 +7,7 @@
  * remembers of a registry is watched: a trigger on the table tells when it has
  * changed.
  */
-#include "immutable_events.h"
+#include "guard.h"
 
 #include "access/htup_details.h"
 #include "access/xact.h"

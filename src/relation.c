@@ -185,12 +185,14 @@ ie_is_version_table_oid(Oid relid)
 	return result;
 }
 
-/* Is this the name of a column that every version table has? */
+/* Is this the name of a column that every version table, or its view, has? */
 bool
 ie_is_version_column(const char *name)
 {
 	int			i;
 
+	if (strcmp(name, "row_end") == 0)
+		return true;
 	for (i = 0; i < IE_VERSION_NCOLUMNS; i++)
 		if (strcmp(name, version_columns[i].name) == 0)
 			return true;

@@ -4,6 +4,7 @@
 #ifndef IMMUTABLE_EVENTS_REPLAY_ALL_H
 #define IMMUTABLE_EVENTS_REPLAY_ALL_H
 
+#include "read_log.h"
 #include "states.h"
 
 /* Which events are read. */
@@ -15,6 +16,7 @@ typedef struct IeEventFilter
 	bool		all_types;
 	int			ntypes;
 	text	  **types;
+	const IePositions *skipped; /* left out unseen by upcasters; NULL: none */
 } IeEventFilter;
 
 /* A scan of a log's events, and the one that it stands on. */

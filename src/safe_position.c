@@ -6,7 +6,7 @@
  * has written itself: nobody else sees that yet. On a standby nothing can be
  * asked of the writers, so what the primary has persisted counts.
  */
-#include "immutable_events.h"
+#include "log.h"
 
 #include "access/table.h"
 #include "access/xact.h"

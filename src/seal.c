@@ -5,7 +5,7 @@
  * him he could do where they are not in force. A role without login owns
  * nothing by mistake; the former owner keeps what an application needs.
  */
-#include "immutable_events.h"
+#include "guard.h"
 
 #include "access/relation.h"
 #include "catalog/dependency.h"

@@ -2,10 +2,8 @@
  * shadow.c: the table that a projection is folded into anew.
  *
  * It stands beside the read model, has the same columns and constraints, and
- * belongs to the same role. It depends on the read model: by that it is known
- * when a rebuild has died and left it, and with the read model it goes. A dump
- * of that moment has the table and not the dependency; its comment says of
- * which read model it is.
+ * belongs to the same role. It depends on the read model, and says so in its
+ * comment: see shadow_left.c.
  */
 #include "rebuild.h"
 
@@ -15,7 +13,6 @@
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
-#include "catalog/pg_depend.h"
 #include "catalog/pg_type.h"
 #include "commands/comment.h"
 #include "commands/defrem.h"
@@ -32,7 +29,6 @@
 #include "utils/memutils.h"
 #include "utils/rel.h"
 
-#define LABEL	"rebuild"		/* in the name of every shadow */
 #define ROWS	1000			/* at a time, */
 #define BYTES	(1024L * 1024)	/* or less, if they are so large */
 
@@ -51,84 +47,12 @@ typedef struct Filling
 	int			count;
 } Filling;
 
-static Oid	find_dependent(Oid target);
-static Oid	find_restored(Oid target);
-static void receive_oid(void *state);
-static char *comment_of(Oid target);
 static char *create_command(Relation target, const char *name, bool lasting);
 static void execute_as(Oid role, const char *command);
 static void begin_filling(Filling *filling, Oid shadow);
 static void end_filling(Filling *filling);
 static void store_rows(Filling *filling);
 static TupleTableSlot *fill_slot(Filling *filling, int number);
-
-/* The table that a rebuild of this read model has left, or InvalidOid. */
-Oid
-ie_find_shadow(Oid target)
-{
-	Oid			shadow = find_dependent(target);
-
-	return OidIsValid(shadow) ? shadow : find_restored(target);
-}
-
-/* One that depends on it. */
-static Oid
-find_dependent(Oid target)
-{
-	ListCell   *cell;
-
-	foreach(cell, ie_dependents_of(RelationRelationId, target))
-	{
-		Form_pg_depend row = lfirst(cell);
-
-		if (row->classid == RelationRelationId && row->objsubid == 0 &&
-			row->refobjsubid == 0 && row->deptype == DEPENDENCY_AUTO &&
-			get_rel_relkind(row->objid) == RELKIND_RELATION &&
-			!get_rel_relispartition(row->objid) &&
-			strstr(get_rel_name(row->objid), "_" LABEL) != NULL)
-			return row->objid;
-	}
-	return InvalidOid;
-}
-
-/* One that came from a dump: a table of the same owner that says so. */
-static Oid
-find_restored(Oid target)
-{
-	Oid			types[] = {OIDOID, TEXTOID};
-	Datum		values[] = {ObjectIdGetDatum(target),
-	CStringGetTextDatum(comment_of(target))};
-	Oid			found = InvalidOid;
-
-	ie_registry_query("SELECT s.oid FROM pg_catalog.pg_class s"
-					  " JOIN pg_catalog.pg_class t ON t.oid OPERATOR(pg_catalog.=) $1"
-					  " AND t.relowner OPERATOR(pg_catalog.=) s.relowner"
-					  " AND t.relnamespace OPERATOR(pg_catalog.=) s.relnamespace"
-					  " WHERE s.relkind OPERATOR(pg_catalog.=) 'r' AND s.oid OPERATOR(pg_catalog.<>) $1"
-					  " AND pg_catalog.obj_description(s.oid, 'pg_class') OPERATOR(pg_catalog.=) $2",
-					  2, types, values, NULL, receive_oid, &found);
-	return found;
-}
-
-/* Take an OID. */
-static void
-receive_oid(void *state)
-{
-	bool		isnull;
-
-	if (SPI_processed > 0)
-		*(Oid *) state = DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0],
-														SPI_tuptable->tupdesc,
-														1, &isnull));
-}
-
-/* What a shadow says of itself. */
-static char *
-comment_of(Oid target)
-{
-	return psprintf("immutable_events: %s is rebuilt here; to be dropped if it is not",
-					quote_identifier(get_rel_name(target)));
-}
 
 /*
  * Make one, empty and without indexes. Only what is to take the read model's
@@ -141,7 +65,7 @@ ie_create_shadow(IeProjection *projection, bool lasting)
 	Oid			owner = target->rd_rel->relowner;
 	Oid			schema = RelationGetNamespace(target);
 	char	   *chosen = ChooseRelationName(RelationGetRelationName(target), NULL,
-											LABEL, schema, false);
+											IE_SHADOW_LABEL, schema, false);
 	char	   *name = quote_qualified_identifier(get_namespace_name(schema), chosen);
 	ObjectAddress ours = {.classId = RelationRelationId};
 	ObjectAddress theirs = {.classId = RelationRelationId,
@@ -150,7 +74,7 @@ ie_create_shadow(IeProjection *projection, bool lasting)
 	execute_as(owner, create_command(target, name, lasting));
 	ours.objectId = get_relname_relid(chosen, schema);
 	recordDependencyOn(&ours, &theirs, DEPENDENCY_AUTO);
-	CreateComments(ours.objectId, RelationRelationId, 0, comment_of(projection->target));
+	CreateComments(ours.objectId, RelationRelationId, 0, ie_shadow_comment(projection->target));
 	if (owner != projection->owner)
 		execute_as(owner, psprintf("GRANT SELECT, INSERT, UPDATE, DELETE ON %s TO %s",
 								   name, quote_identifier(GetUserNameFromId(projection->owner, false))));
@@ -211,18 +135,6 @@ ie_shadow_enter(Oid owner, IeCaller *caller)
 	for (i = 0; i < (int) lengthof(settings); i++)
 		(void) set_config_option(settings[i][0], settings[i][1], PGC_USERSET,
 								 PGC_S_SESSION, GUC_ACTION_SAVE, true, 0, false);
-}
-
-/* Drop one. */
-void
-ie_drop_shadow(Oid shadow)
-{
-	ObjectAddress object = {.classId = RelationRelationId, .objectId = shadow};
-
-	LockRelationOid(shadow, AccessExclusiveLock);
-	if (get_rel_relkind(shadow) != RELKIND_RELATION)
-		return;					/* somebody else has */
-	performDeletion(&object, DROP_RESTRICT, PERFORM_DELETION_INTERNAL);
 }
 
 /*

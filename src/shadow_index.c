@@ -10,6 +10,7 @@
 #include "access/genam.h"
 #include "access/relation.h"
 #include "access/table.h"
+#include "catalog/index.h"
 #include "catalog/pg_index.h"
 #include "compat.h"
 #include "miscadmin.h"
@@ -17,6 +18,7 @@
 #include "utils/rel.h"
 
 static Oid	clone_index(Relation target, Relation shadow, Oid index);
+static void build_index(Relation shadow, Oid index);
 
 /*
  * Index a shadow, which has rows: by the primary key, or with all indexes of
@@ -62,5 +64,18 @@ clone_index(Relation target, Relation shadow, Oid index)
 	ie_projection_leave(&caller);
 	index_close(source, NoLock);
 	CommandCounterIncrement();
+	build_index(shadow, twin);
 	return twin;
+}
+
+/* Build it. CREATE INDEX would tell its own progress in place of a rebuild's. */
+static void
+build_index(Relation shadow, Oid index)
+{
+	Relation	rel = index_open(index, AccessExclusiveLock);
+
+	ie_progress_phase(IE_REBUILD_INDEXING);
+	index_build(shadow, rel, BuildIndexInfo(rel), false, true);
+	index_close(rel, NoLock);
+	CommandCounterIncrement();
 }

@@ -4,7 +4,7 @@
 #ifndef IMMUTABLE_EVENTS_SNAPSHOT_H
 #define IMMUTABLE_EVENTS_SNAPSHOT_H
 
-#include "immutable_events.h"
+#include "fold.h"
 
 /* fingerprint.c: what the result of a reducer depends on */
 

@@ -5,9 +5,10 @@
 #ifndef IMMUTABLE_EVENTS_STATES_H
 #define IMMUTABLE_EVENTS_STATES_H
 
-#include "immutable_events.h"
+#include "fold.h"
 
 #include "compat.h"
+
 
 /* Hash values of keys, with one that is above them all. */
 typedef uint64 IeHash;

@@ -5,6 +5,7 @@
  * the first or after the last, and only these can be dropped. Before it is
  * added it is tried, on an event of the log if there is one.
  */
+#include "log.h"
 #include "upcast.h"
 
 #include "access/htup_details.h"

@@ -39,6 +39,13 @@ typedef struct IeVersioned
 	bool		complete;		/* every row has a version */
 } IeVersioned;
 
+/* A lock that a transaction keeps from one row to the next; all 0: none. */
+typedef struct IeHeldLock
+{
+	LocalTransactionId transaction;
+	uint64		rollbacks;		/* of subtransactions, until then */
+} IeHeldLock;
+
 /* Cached facts of a table that has the version trigger. */
 typedef struct IeVersionFacts
 {
@@ -46,6 +53,7 @@ typedef struct IeVersionFacts
 	bool		valid;
 	uint64		built;			/* ie_catalog_changes() then */
 	int			uses;			/* callers that rely on what is below */
+	IeHeldLock	lock;			/* on the version table */
 	MemoryContext context;		/* of what is below */
 	IeVersioned registered;		/* of the table or an ancestor */
 	const char *problem;		/* why the trigger must refuse, or NULL */
@@ -72,6 +80,11 @@ extern bool ie_read_versioned(Oid relid, IeVersioned *row);
 extern bool ie_find_versioned(Oid versions, IeVersioned *row);
 extern Oid	ie_versioned_root(Oid relid);
 
+/* version_open.c */
+
+extern Relation ie_open_held_table(Oid relid, IeHeldLock *lock);
+extern Relation ie_open_held_index(Oid relid, IeHeldLock *lock);
+
 /* version_facts.c */
 
 extern IeVersionFacts *ie_version_facts(Relation rel);
@@ -86,6 +99,8 @@ extern void ie_make_version_trigger(Oid relid, bool truncate);
 
 /* version_column.c */
 
+extern bool ie_is_new_column(Oid relid, AttrNumber attnum);
+extern void ie_check_dropped_column(Relation rel, Relation versions, const char *name);
 extern void ie_carry_column(Relation rel, AttrNumber attnum, Relation versions);
 
 /* version_write.c */
@@ -129,6 +144,9 @@ extern char *ie_version_columns(Relation rel);
 extern char *ie_version_copy(Relation rel, Relation versions);
 extern void ie_make_version_functions(Relation rel, Relation versions);
 extern void ie_drop_version_functions(Oid versions);
+
+/* version_found.c: what was made, found again */
+
 extern Oid	ie_version_view(Oid versions);
 extern Oid	ie_version_function(Oid versions, const char *suffix);
 

@@ -13,6 +13,8 @@
 #include "access/tupdesc_details.h"
 #include "access/xact.h"
 #include "catalog/heap.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_type.h"
 #include "compat.h"
 #include "commands/event_trigger.h"
 #include "commands/tablecmds.h"
@@ -25,12 +27,20 @@
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
+#include "utils/syscache.h"
 #include "utils/typcache.h"
 
 static void add_column(Oid versions, Form_pg_attribute column);
 static bool first_value(Relation rel, Form_pg_attribute column, Datum *value);
 static void set_missing(Oid versions, Form_pg_attribute column, Datum value);
 pg_noreturn static void refuse(Relation rel, const char *detail);
+
+/* The last column of the table that is being altered, before the command. */
+static struct
+{
+	Oid			relid;
+	AttrNumber	last;
+}			before;
 
 /* Add a column of a table to its version table. */
 void
@@ -47,6 +57,61 @@ ie_carry_column(Relation rel, AttrNumber attnum, Relation versions)
 	if (first_value(rel, column, &value))
 		set_missing(RelationGetRelid(versions), column, value);
 	CommandCounterIncrement();
+}
+
+/* An ALTER TABLE begins: which columns are not new? */
+void
+ie_versioned_before(Oid relid)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(relid));
+
+	before.relid = relid;
+	before.last = 0;
+	if (!HeapTupleIsValid(tuple))
+		return;
+	before.last = ((Form_pg_class) GETSTRUCT(tuple))->relnatts;
+	ReleaseSysCache(tuple);
+}
+
+/* Has this command made the column? (Others may have, before it had a lock.) */
+bool
+ie_is_new_column(Oid relid, AttrNumber attnum)
+{
+	HeapTuple	tuple = SearchSysCache2(ATTNUM, ObjectIdGetDatum(relid),
+										Int16GetDatum(attnum));
+	bool		own = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
+
+	ReleaseSysCache(tuple);
+	return own && before.relid == relid && attnum > before.last;
+}
+
+/*
+ * Refuse to drop a column that versions could not go without: it stays in the
+ * version table, empty, where a domain must not be.
+ */
+void
+ie_check_dropped_column(Relation rel, Relation versions, const char *name)
+{
+	AttrNumber	attnum = get_attnum(RelationGetRelid(versions), name);
+	Oid			type = attnum > 0 ? get_atttype(RelationGetRelid(versions), attnum) : InvalidOid;
+
+	while (OidIsValid(type) && get_typtype(type) == TYPTYPE_DOMAIN)
+	{
+		HeapTuple	tuple = SearchSysCache1(TYPEOID, ObjectIdGetDatum(type));
+		Form_pg_type form = (Form_pg_type) GETSTRUCT(tuple);
+		bool		notnull = form->typnotnull;
+
+		type = form->typbasetype;
+		ReleaseSysCache(tuple);
+		if (notnull)
+			ereport(ERROR,
+					(errcode(ERRCODE_RESTRICT_VIOLATION),
+					 errmsg("cannot drop column \"%s\" of versioned table \"%s\"",
+							name, RelationGetRelationName(rel)),
+					 errdetail("It stays in the version table, empty, and its domain does not allow NULL."),
+					 errhint("ALTER DOMAIN ... DROP NOT NULL, or keep the column."),
+					 errtable(rel)));
+	}
 }
 
 /* ALTER TABLE ADD COLUMN, without a default. */

@@ -5,6 +5,7 @@
  * the command, in its transaction; a dropped one stays there. What would leave
  * history with a hole, or change what it says, is refused.
  */
+#include "guard.h"
 #include "version.h"
 
 #include "access/genam.h"
@@ -39,7 +40,6 @@ pg_noreturn static void refuse(Oid relid, const char *reason, const char *hint);
 pg_noreturn static void refuse_name(Oid relid, const char *name);
 static void carry_columns(Relation rel, Relation versions,
 						  const AlterTableStmt *command);
-static bool is_new(Oid relid, AttrNumber attnum);
 static Oid	table_of(Oid trigger);
 static bool takes_away(const AlterTableStmt *command);
 static bool changes_columns(const AlterTableStmt *command);
@@ -246,7 +246,7 @@ refuse_name(Oid relid, const char *name)
 			(errcode(ERRCODE_DUPLICATE_COLUMN),
 			 errmsg("column name \"%s\" is reserved in versioned table \"%s\"",
 					name, get_rel_name(relid)),
-			 errdetail("Every version table has a column of this name."),
+			 errdetail("Its history has a column of this name."),
 			 errhint("Choose another name.")));
 }
 
@@ -314,7 +314,7 @@ changes_columns(const AlterTableStmt *command)
 	return false;
 }
 
-/* Add the new columns to the version table. */
+/* Add the new columns to the version table; the dropped ones stay there. */
 static void
 carry_columns(Relation rel, Relation versions, const AlterTableStmt *command)
 {
@@ -326,6 +326,8 @@ carry_columns(Relation rel, Relation versions, const AlterTableStmt *command)
 		const char *name;
 		AttrNumber	attnum;
 
+		if (form->subtype == AT_DropColumn)
+			ie_check_dropped_column(rel, versions, form->name);
 		if (form->subtype != AT_AddColumn)
 			continue;
 		name = ((ColumnDef *) form->def)->colname;
@@ -335,24 +337,12 @@ carry_columns(Relation rel, Relation versions, const AlterTableStmt *command)
 		if (ie_is_version_column(name))
 			refuse_name(RelationGetRelid(rel), name);
 		/* IF NOT EXISTS may have found it */
-		if (form->missing_ok && !is_new(RelationGetRelid(rel), attnum))
+		if (form->missing_ok && !ie_is_new_column(RelationGetRelid(rel), attnum))
 			continue;
 		if (get_attnum(RelationGetRelid(versions), name) > 0)
 			set_aside(versions, name);
 		ie_carry_column(rel, attnum, versions);
 	}
-}
-
-/* Has this transaction made the column? */
-static bool
-is_new(Oid relid, AttrNumber attnum)
-{
-	HeapTuple	tuple = SearchSysCache2(ATTNUM, ObjectIdGetDatum(relid),
-										Int16GetDatum(attnum));
-	bool		own = TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(tuple->t_data));
-
-	ReleaseSysCache(tuple);
-	return own;
 }
 
 /* A column that was dropped gives its name to a new one. */

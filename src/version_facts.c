@@ -6,6 +6,7 @@
  * and kept until anything in them changes. Columns are matched by name. What
  * does not fit is a problem that makes the trigger refuse.
  */
+#include "guard.h"
 #include "version.h"
 
 #include "access/genam.h"
@@ -26,8 +27,11 @@ static void read_versions(IeVersionFacts *facts, Relation rel);
 static void map_columns(IeVersionFacts *facts, Relation rel, Relation versions);
 static void find_key(IeVersionFacts *facts, Relation rel, Relation versions);
 static void make_scan_key(ScanKey key, Relation index, int i);
-static bool is_unique_on(Relation index, int nkeys, const AttrNumber *key);
+static bool is_unique_on(Relation rel, Relation index, const IeVersionFacts *facts);
+static bool same_equality(Relation index, int i, const ScanKeyData *key);
 static void inspect(IeVersionFacts *facts, Relation versions);
+static bool has_checks(const IeVersionFacts *facts, Relation rel, Relation versions);
+static bool is_key(const IeVersionFacts *facts, AttrNumber column);
 static void inspect_indexes(IeVersionFacts *facts, List *indexes);
 static bool holds_first(Relation index);
 pg_noreturn static void refuse(Relation rel, const char *detail, const char *hint);
@@ -46,7 +50,7 @@ ie_open_versions(Relation rel, IeVersionFacts **facts)
 		*facts = ie_version_facts(rel);
 		if ((*facts)->problem != NULL)
 			refuse(rel, (*facts)->problem, (*facts)->remedy);
-		versions = try_table_open((*facts)->registered.versions, RowExclusiveLock);
+		versions = ie_open_held_table((*facts)->registered.versions, &(*facts)->lock);
 		if (versions != NULL && (*facts)->built == ie_catalog_changes())
 			return versions;
 		/* what changed while we waited for the lock */
@@ -121,6 +125,7 @@ rebuild(IeVersionFacts *facts, Relation rel)
 	else if (old != NULL)
 		MemoryContextDelete(old);
 	facts->uses = 0;
+	facts->lock = (IeHeldLock) {0};
 	facts->context = AllocSetContextCreate(CacheMemoryContext,
 										   "immutable_events versioned table",
 										   ALLOCSET_SMALL_SIZES);
@@ -160,6 +165,8 @@ read_versions(IeVersionFacts *facts, Relation rel)
 		map_columns(facts, rel, versions);
 	if (facts->problem == NULL)
 		find_key(facts, rel, versions);
+	if (facts->problem == NULL)
+		facts->checked = has_checks(facts, rel, versions);
 	if (facts->problem == NULL && rel->rd_rel->relrowsecurity &&
 		!versions->rd_rel->relrowsecurity)
 	{
@@ -232,7 +239,7 @@ find_key(IeVersionFacts *facts, Relation rel, Relation versions)
 	foreach(cell, RelationGetIndexList(rel))
 	{
 		index = index_open(lfirst_oid(cell), AccessShareLock);
-		found |= is_unique_on(index, facts->nkeys, facts->key);
+		found |= is_unique_on(rel, index, facts);
 		index_close(index, AccessShareLock);
 	}
 	if (!found)
@@ -254,25 +261,46 @@ make_scan_key(ScanKey key, Relation index, int i)
 						   index->rd_indcollation[i], get_opcode(operator), (Datum) 0);
 }
 
-/* Is this a valid, immediate unique index of all rows on just these columns? */
+/* Is this a valid, immediate unique index of all rows on just the key? */
 static bool
-is_unique_on(Relation index, int nkeys, const AttrNumber *key)
+is_unique_on(Relation rel, Relation index, const IeVersionFacts *facts)
 {
 	Form_pg_index form = index->rd_index;
 	int			i;
 	int			j;
 
 	if (!form->indisunique || !form->indimmediate || !form->indisvalid ||
-		form->indnkeyatts != nkeys || RelationGetIndexPredicate(index) != NIL)
+		form->indnkeyatts != facts->nkeys || RelationGetIndexPredicate(index) != NIL)
 		return false;
-	for (i = 0; i < nkeys; i++)
+	for (i = 0; i < facts->nkeys; i++)
 	{
-		for (j = 0; j < nkeys && form->indkey.values[j] != key[i]; j++)
+		for (j = 0; j < facts->nkeys && form->indkey.values[j] != facts->key[i]; j++)
 			;
-		if (j == nkeys || key[i] == 0)
+		/* many rows may have NULL, and no version is found by it */
+		if (j == facts->nkeys || facts->key[i] == 0 ||
+			!TupleDescAttr(RelationGetDescr(rel), facts->key[i] - 1)->attnotnull ||
+			!same_equality(index, j, &facts->scan_keys[i]))
 			return false;
 	}
 	return true;
+}
+
+/*
+ * Are values equal to a column of an index when they are to a scan key? What
+ * another kind of index keeps apart (WITHOUT OVERLAPS) is more than that.
+ */
+static bool
+same_equality(Relation index, int i, const ScanKeyData *key)
+{
+	Oid			type = index->rd_opcintype[i];
+	Oid			operator;
+
+	if (index->rd_rel->relam != BTREE_AM_OID)
+		return true;
+	operator = get_opfamily_member(index->rd_opfamily[i], type, type,
+								   BTEqualStrategyNumber);
+	return index->rd_indcollation[i] == key->sk_collation &&
+		OidIsValid(operator) && get_opcode(operator) == key->sk_func.fn_oid;
 }
 
 /* The primary key (key, row_start, row_version) of a version table, or InvalidOid. */
@@ -318,7 +346,6 @@ ie_key_index(Relation rel)
 static void
 inspect(IeVersionFacts *facts, Relation versions)
 {
-	TupleConstr *constraints = RelationGetDescr(versions)->constr;
 	List	   *indexes = RelationGetIndexList(versions);
 	const char *problem = ie_guard_problem(versions);
 	int			i;
@@ -336,10 +363,35 @@ inspect(IeVersionFacts *facts, Relation versions)
 	facts->bare = true;
 	for (i = 0; i < versions->trigdesc->numtriggers; i++)
 		facts->bare &= ie_is_guard(versions->trigdesc->triggers[i].tgfoid);
-	facts->checked = constraints->num_check > 0;
-	for (i = IE_VERSION_NCOLUMNS; i < RelationGetDescr(versions)->natts; i++)
-		facts->checked |= TupleDescAttr(RelationGetDescr(versions), i)->attnotnull;
 	inspect_indexes(facts, indexes);
+}
+
+/* Has it constraints that a row of the table could violate? */
+static bool
+has_checks(const IeVersionFacts *facts, Relation rel, Relation versions)
+{
+	TupleDesc	columns = RelationGetDescr(versions);
+	int			i;
+
+	if (columns->constr->num_check > 0)
+		return true;
+	for (i = IE_VERSION_NCOLUMNS; i < columns->natts; i++)
+		if (TupleDescAttr(columns, i)->attnotnull &&
+			!(is_key(facts, facts->source[i]) &&
+			  ie_never_null(RelationGetDescr(rel), facts->source[i])))
+			return true;
+	return false;
+}
+
+/* Is a column of the table one of its key? */
+static bool
+is_key(const IeVersionFacts *facts, AttrNumber column)
+{
+	int			i;
+
+	for (i = 0; i < facts->nkeys && facts->key[i] != column; i++)
+		;
+	return i < facts->nkeys && column != 0;
 }
 
 /* Put the indexes that hold first versions only last. */
@@ -363,7 +415,8 @@ inspect_indexes(IeVersionFacts *facts, List *indexes)
 		else
 		{
 			place = foreach_current_index(cell) - facts->nfirst;
-			facts->plain &= RelationGetIndexPredicate(index) == NIL &&
+			facts->plain &= index->rd_rel->relam == BTREE_AM_OID &&
+				RelationGetIndexPredicate(index) == NIL &&
 				RelationGetIndexExpressions(index) == NIL;
 		}
 		facts->indexes[place] = RelationGetRelid(index);

@@ -5,6 +5,7 @@
  * ended. They go in by key and time; where a version ends and none begins, a
  * tombstone follows. Imports come before all other versions of their keys.
  */
+#include "guard.h"
 #include "version.h"
 
 #include "access/relation.h"

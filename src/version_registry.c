@@ -38,9 +38,7 @@ read_registry(const char *index_name, AttrNumber column, Oid relid,
 {
 	Oid			schema = get_namespace_oid(IE_SCHEMA, false);
 	Relation	rel = table_open(get_relname_relid(IE_VERSION_REGISTRY, schema), AccessShareLock);
-	/* a parallel worker has no snapshot but the one it was given */
-	Snapshot	snapshot = RegisterSnapshot(IsInParallelMode()
-											? GetActiveSnapshot() : GetLatestSnapshot());
+	Snapshot	snapshot = RegisterSnapshot(ie_latest_snapshot());
 	ScanKeyData key;
 	SysScanDesc scan;
 	HeapTuple	tuple;

@@ -14,12 +14,9 @@
 #include "access/table.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
-#include "catalog/dependency.h"
 #include "catalog/pg_collation.h"
-#include "catalog/pg_depend.h"
 #include "catalog/pg_operator.h"
 #include "catalog/pg_proc.h"
-#include "catalog/pg_rewrite.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
 #include "utils/builtins.h"
@@ -27,6 +24,7 @@
 #include "utils/rel.h"
 #include "utils/syscache.h"
 
+static void append_column(StringInfo text, Form_pg_attribute column);
 static char *collation_name(Oid collation);
 static char *names(Relation rel, const char *alias, int first);
 static char *key_is_same(Relation versions, const char *a, const char *b);
@@ -41,10 +39,9 @@ static void make_function(Relation rel, Relation versions, const char *suffix,
 static void make_view(Relation rel, Relation versions);
 static char *own_name(Relation rel, Oid found, Oid classid, const char *suffix);
 static void give_to_owner(Relation rel, const char *kind, const char *name);
-static Oid	dependent(Oid versions, Oid classid, const char *suffix);
-static Oid	view_of_rule(Oid rule);
 
 PG_FUNCTION_INFO_V1(ie_version_key);
+PG_FUNCTION_INFO_V1(ie_version_key_columns);
 
 /* The columns of a version table, as CREATE TABLE takes them. */
 char *
@@ -68,14 +65,21 @@ ie_version_columns(Relation rel)
 
 		if (column->attisdropped)
 			continue;
-		appendStringInfo(&text, ", %s %s", quote_identifier(NameStr(column->attname)),
-						 format_type_extended(column->atttypid, column->atttypmod,
-											  FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
-		if (OidIsValid(column->attcollation))
-			appendStringInfo(&text, " COLLATE %s",
-							 collation_name(column->attcollation));
+		appendStringInfoString(&text, ", ");
+		append_column(&text, column);
 	}
 	return text.data;
+}
+
+/* A column's name, type and collation. */
+static void
+append_column(StringInfo text, Form_pg_attribute column)
+{
+	appendStringInfo(text, "%s %s", quote_identifier(NameStr(column->attname)),
+					 format_type_extended(column->atttypid, column->atttypmod,
+										  FORMAT_TYPE_TYPEMOD_GIVEN | FORMAT_TYPE_FORCE_QUALIFY));
+	if (OidIsValid(column->attcollation))
+		appendStringInfo(text, " COLLATE %s", collation_name(column->attcollation));
 }
 
 /* The query that gives every row of a new version table its first version. */
@@ -171,6 +175,35 @@ ie_version_key(PG_FUNCTION_ARGS)
 					   psprintf("%s.", quote_identifier(text_to_cstring(PG_GETARG_TEXT_PP(2)))));
 	table_close(versions, AccessShareLock);
 	PG_RETURN_TEXT_P(cstring_to_text(same));
+}
+
+/* The columns of the key with their types, as jsonb_to_record takes them. */
+Datum
+ie_version_key_columns(PG_FUNCTION_ARGS)
+{
+	IeVersioned row;
+	Relation	versions;
+	Relation	index;
+	StringInfoData text;
+	int			i;
+
+	if (!ie_read_versioned(PG_GETARG_OID(0), &row))
+		ereport(ERROR,
+				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+				 errmsg("relation with OID %u is not versioned", PG_GETARG_OID(0))));
+	versions = table_open(row.versions, AccessShareLock);
+	index = index_open(ie_versions_pkey(versions), AccessShareLock);
+	initStringInfo(&text);
+	for (i = 0; i < index->rd_index->indnkeyatts - IE_INDEX_TAIL; i++)
+	{
+		if (i > 0)
+			appendStringInfoString(&text, ", ");
+		append_column(&text, TupleDescAttr(RelationGetDescr(versions),
+										   index->rd_index->indkey.values[i] - 1));
+	}
+	index_close(index, AccessShareLock);
+	table_close(versions, AccessShareLock);
+	PG_RETURN_TEXT_P(cstring_to_text(text.data));
 }
 
 /* The name of an operator, qualified. */
@@ -377,61 +410,4 @@ ie_drop_version_functions(Oid versions)
 	found = ie_version_view(versions);
 	if (OidIsValid(found))
 		ie_execute(psprintf("DROP VIEW %s", own_name(NULL, found, RelationRelationId, NULL)));
-}
-
-/* The view of all versions, or InvalidOid. */
-Oid
-ie_version_view(Oid versions)
-{
-	return dependent(versions, RelationRelationId, IE_HISTORY_SUFFIX);
-}
-
-/* One of the functions, by its suffix, or InvalidOid. */
-Oid
-ie_version_function(Oid versions, const char *suffix)
-{
-	return dependent(versions, ProcedureRelationId, suffix);
-}
-
-/* A function or view that depends on the version table, by its suffix. */
-static Oid
-dependent(Oid versions, Oid classid, const char *suffix)
-{
-	ListCell   *cell;
-
-	foreach(cell, ie_dependents_of(RelationRelationId, versions))
-	{
-		Form_pg_depend depend = lfirst(cell);
-		Oid			object = depend->objid;
-		char	   *name = NULL;
-
-		if (depend->classid == ProcedureRelationId && classid == ProcedureRelationId)
-			name = get_func_name(object);
-		else if (depend->classid == RewriteRelationId && classid == RelationRelationId)
-		{
-			object = view_of_rule(depend->objid);
-			name = get_rel_name(object);
-		}
-		if (name != NULL && strlen(name) > strlen(suffix) &&
-			strcmp(name + strlen(name) - strlen(suffix), suffix) == 0)
-			return object;
-	}
-	return InvalidOid;
-}
-
-/* The relation that a rule is of. */
-static Oid
-view_of_rule(Oid rule)
-{
-	ListCell   *cell;
-
-	foreach(cell, ie_depends_on(RewriteRelationId, rule))
-	{
-		Form_pg_depend depend = lfirst(cell);
-
-		if (depend->refclassid == RelationRelationId &&
-			depend->deptype == DEPENDENCY_INTERNAL)
-			return depend->refobjid;
-	}
-	return InvalidOid;
 }

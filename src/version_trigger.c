@@ -26,6 +26,7 @@ typedef struct Change
 	Relation	versions;
 	TupleTableSlot *old;		/* NULL for an INSERT */
 	TupleTableSlot *new;		/* NULL for a DELETE */
+	bool		differs;		/* new is known not to be as old */
 	bool		has_gone_on;	/* new has been changed again */
 	bool		may_lack;		/* old may not have been recorded */
 } Change;
@@ -50,15 +51,20 @@ ie_version(PG_FUNCTION_ARGS)
 {
 	TriggerData *trigdata = (TriggerData *) fcinfo->context;
 	Change		change;
+	bool		differs = false;
 
 	check_call(fcinfo);
 	/* most changes that change nothing are told without the version table */
 	if (TRIGGER_FIRED_BY_UPDATE(trigdata->tg_event) &&
-		!is_own(trigdata->tg_trigslot) &&
-		ie_same_row(trigdata->tg_trigslot, trigdata->tg_newslot))
-		return PointerGetDatum(NULL);
+		!is_own(trigdata->tg_trigslot))
+	{
+		differs = !ie_same_row(trigdata->tg_trigslot, trigdata->tg_newslot);
+		if (!differs)
+			return PointerGetDatum(NULL);
+	}
 
 	change = open_change(fcinfo);
+	change.differs = differs;
 	change.facts->uses++;
 	if (change.old == NULL)
 		record_insert(&change);
@@ -215,7 +221,8 @@ record_update(Change *change)
 		return;
 	}
 	newest = see_old(change);
-	if (change->has_gone_on || ie_same_row(change->old, change->new))
+	if (change->has_gone_on ||
+		(!change->differs && ie_same_row(change->old, change->new)))
 		return;
 	ie_write_version(change->writer, change->versions, &newest, IE_UPDATED,
 					 GetCurrentTransactionStartTimestamp(), change->new);

@@ -6,11 +6,11 @@
  * version of the key meanwhile. The row goes in without a plan, and where the
  * version table has no trigger but our guards, without the trigger machinery.
  */
+#include "log.h"
 #include "version.h"
 
 #include "access/genam.h"
 #include "access/htup_details.h"
-#include "access/sysattr.h"
 #include "access/relscan.h"
 #include "access/table.h"
 #include "access/tableam.h"
@@ -38,6 +38,8 @@ struct IeVersionWriter
 	ResultRelInfo *table;
 	IndexInfo **infos;
 	Relation   *relations;		/* of the indexes */
+	IeHeldLock *locks;			/* on them */
+	IeHeldLock	key_lock;		/* on the index of keys */
 	TupleTableSlot *new;		/* the version that is written */
 	TupleTableSlot *newest;		/* the one that stands */
 	IeAuthor	author;
@@ -45,12 +47,14 @@ struct IeVersionWriter
 
 static IeVersionWriter *make_writer(Relation versions, IeVersionFacts *facts,
 									MemoryContext parent);
+static bool is_own(TupleTableSlot *version);
 static bool same_columns(IeVersionWriter *writer, TupleTableSlot *version,
 						 TupleTableSlot *row);
 static bool same_value(Datum a, Datum b, bool byval, int16 length);
 static TimestampTz start_after(const IeNewest *newest, TimestampTz wanted);
 static void fill(IeVersionWriter *writer, int64 version, char operation,
 				 TimestampTz start, TupleTableSlot *row);
+static Name session_user_name(void);
 static void insert_bare(IeVersionWriter *writer, Relation versions);
 static void open_indexes(IeVersionWriter *writer, bool first);
 static void close_indexes(IeVersionWriter *writer);
@@ -107,9 +111,10 @@ make_writer(Relation versions, IeVersionFacts *facts, MemoryContext parent)
 	writer->table = makeNode(ResultRelInfo);
 	writer->infos = palloc(sizeof(IndexInfo *) * facts->nindexes);
 	writer->relations = palloc(sizeof(Relation) * facts->nindexes);
+	writer->locks = palloc0(sizeof(IeHeldLock) * facts->nindexes);
 	for (i = 0; i < facts->nindexes; i++)
 	{
-		Relation	index = index_open(facts->indexes[i], RowExclusiveLock);
+		Relation	index = ie_open_held_index(facts->indexes[i], &writer->locks[i]);
 
 		writer->infos[i] = BuildIndexInfo(index);
 		index_close(index, NoLock);
@@ -133,7 +138,7 @@ ie_newest_version(IeVersionWriter *writer, Relation versions,
 {
 	IeVersionFacts *facts = writer->facts;
 	IeNewest	newest = {0};
-	Relation	index = index_open(facts->index, RowExclusiveLock);
+	Relation	index = ie_open_held_index(facts->index, &writer->key_lock);
 	IndexScanDesc scan = ie_index_beginscan(versions, index, SnapshotSelf, facts->nkeys);
 	bool		isnull;
 	int			i;
@@ -144,12 +149,11 @@ ie_newest_version(IeVersionWriter *writer, Relation versions,
 	if (index_getnext_slot(scan, BackwardScanDirection, writer->newest))
 	{
 		TupleTableSlot *slot = writer->newest;
-		Datum		writer_xid = slot_getsysattr(slot, MinTransactionIdAttributeNumber, &isnull);
 
 		newest.version = DatumGetInt64(slot_getattr(slot, IE_ROW_VERSION, &isnull));
 		newest.deleted = DatumGetChar(slot_getattr(slot, IE_ROW_OPERATION, &isnull)) == IE_DELETED;
 		newest.start = DatumGetTimestampTz(slot_getattr(slot, IE_ROW_START, &isnull));
-		newest.own = TransactionIdIsCurrentTransactionId(DatumGetTransactionId(writer_xid));
+		newest.own = is_own(slot);
 		if (same != NULL)
 			*same = !newest.deleted && same_columns(writer, slot, row);
 	}
@@ -159,6 +163,20 @@ ie_newest_version(IeVersionWriter *writer, Relation versions,
 	index_endscan(scan);
 	index_close(index, NoLock);
 	return newest;
+}
+
+/* Has this transaction written a version? A frozen one is of nobody. */
+static bool
+is_own(TupleTableSlot *version)
+{
+	Datum		xact;
+	bool		isnull;
+
+	if (TTS_IS_BUFFERTUPLE(version))
+		return TransactionIdIsCurrentTransactionId(HeapTupleHeaderGetXmin(((HeapTupleTableSlot *) version)->tuple->t_data));
+	xact = slot_getattr(version, IE_ROW_XACT, &isnull);
+	return FullTransactionIdEquals(DatumGetFullTransactionId(xact),
+								   GetTopFullTransactionIdIfAny());
 }
 
 /* Has a version the columns of a row, bit by bit? */
@@ -298,10 +316,7 @@ fill(IeVersionWriter *writer, int64 version, char operation, TimestampTz start,
 	ExecClearTuple(slot);
 	slot_getallattrs(row);
 	if (user == NULL)
-	{
-		user = palloc(sizeof(NameData));
-		namestrcpy(user, GetUserNameFromId(GetSessionUserId(), false));
-	}
+		user = session_user_name();
 	MemSet(nulls, 0, sizeof(bool) * IE_VERSION_NCOLUMNS);
 	values[IE_ROW_POSITION - 1] = Int64GetDatum(ie_next_position(writer->facts->sequence));
 	values[IE_ROW_VERSION - 1] = Int64GetDatum(version);
@@ -319,6 +334,25 @@ fill(IeVersionWriter *writer, int64 version, char operation, TimestampTz start,
 		nulls[i] = source == 0 || row->tts_isnull[source - 1];
 	}
 	ExecStoreVirtualTuple(slot);
+}
+
+/* The name of the session's user, read again when a role may have changed. */
+static Name
+session_user_name(void)
+{
+	static NameData name;
+	static Oid	role = InvalidOid;
+	static uint64 read;
+	uint64		now = ie_catalog_changes();
+
+	if (role != GetSessionUserId() || read != now)
+	{
+		role = InvalidOid;
+		namestrcpy(&name, GetUserNameFromId(GetSessionUserId(), false));
+		role = GetSessionUserId();
+		read = now;
+	}
+	return &name;
 }
 
 /* Insert where no trigger but our guards could fire: they are passed over. */
@@ -348,7 +382,8 @@ open_indexes(IeVersionWriter *writer, bool first)
 	table->ri_IndexRelationDescs = writer->relations;
 	table->ri_IndexRelationInfo = writer->infos;
 	for (i = 0; i < table->ri_NumIndices; i++)
-		writer->relations[i] = index_open(writer->facts->indexes[i], RowExclusiveLock);
+		writer->relations[i] = ie_open_held_index(writer->facts->indexes[i],
+												  &writer->locks[i]);
 }
 
 /* Close them; their locks stay to the end of the transaction. */

@@ -34,6 +34,10 @@ typedef struct IeVersionAdmission
 
 extern IeVersionAdmission ie_guard_admit_version(IeVersionAdmission admission);
 
+/* version_column.c: an ALTER TABLE begins */
+
+extern void ie_versioned_before(Oid relid);
+
 /*
  * version_ddl.c: what a command may not do to a versioned table, and what it
  * has done that concerns its versions

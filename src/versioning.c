@@ -5,6 +5,7 @@
  * created before it is known that the versions of the table can be kept: each
  * row must have a key that no two rows have at any moment.
  */
+#include "guard.h"
 #include "version.h"
 
 #include "access/genam.h"
@@ -156,7 +157,7 @@ check_columns(Relation rel)
 		if (column->attisdropped)
 			continue;
 		if (ie_is_version_column(NameStr(column->attname)))
-			refuse(rel, psprintf("It has a column \"%s\", as every version table has.",
+			refuse(rel, psprintf("It has a column \"%s\", as its history has.",
 								 NameStr(column->attname)),
 				   "Rename the column.");
 		if (column->attgenerated != '\0' && column->attgenerated != 's')

@@ -1,6 +1,7 @@
 /*
  * worker_admin.c: start and stop the worker of this database; who has one.
  */
+#include "log.h"
 #include "worker.h"
 
 #include "funcapi.h"

@@ -62,6 +62,7 @@ INSERT INTO good VALUES
 	('verify_versions', 'target', $$'tap_nulls.item'$$),
 	('_row_version', 'target', $$'tap_nulls.item'$$), ('_row_version', 'key', $$'{"id": 1}'$$), ('_row_version', 'version', '1'),
 	('_version_key', 'target', $$'tap_nulls.item'$$), ('_version_key', 'a', $$'a'$$), ('_version_key', 'b', $$'b'$$),
+	('_version_key_columns', 'target', $$'tap_nulls.item'$$),
 	('_backfill_versions', 'part', $$'tap_nulls.lazy'$$), ('_backfill_versions', 'from_block', '0'), ('_backfill_versions', 'batch', '1'),
 	('_finish_backfill', 'target', $$'tap_nulls.lazy'$$),
 	('_known_at', 'versions', $$'tap_nulls.item_versions'$$), ('_known_at', 'at_time', $$'infinity'$$),
@@ -183,7 +184,7 @@ SELECT is_empty(
 SELECT is_empty(
 	$$SELECT function, outcome FROM (SELECT function, pg_temp.outcome(pg_temp.call(function, array_agg(nr::integer))) AS outcome
 	FROM argument GROUP BY function) s WHERE outcome <> CASE WHEN function IN ('guard_report', 'json_patch', 'merge_patch', '_guard_problem', '_last_position', '_safe_position', '_sequence_of', '_oldest_wait', '_shard',
-		'_projection_is_stale', '_projection_has_reached', '_backfill_versions', '_finish_backfill', '_version_key')
+		'_projection_is_stale', '_projection_has_reached', '_backfill_versions', '_finish_backfill', '_version_key', '_version_key_columns')
 		THEN 'ok' ELSE '22004' END$$,
 	'NULL for all arguments at once is refused with 22004');
 

@@ -99,7 +99,7 @@ SELECT is(immutable._oldest_wait(1, 0, 1), NULL, 'and for nothing');
 SELECT is_empty(
 	$$SELECT name, f, pg_temp.outcome(format(f, oid)) FROM relation, unnest(ARRAY['SELECT immutable.drop_versioning(%s)', 'SELECT immutable.import_versions(%s, ''SELECT 1'')',
 		'SELECT immutable.verify_versions(%s)', 'SELECT immutable.row_diff(%s, ''{}'', 1, 2)', 'SELECT immutable.revert_row(%s, ''{}'', 1)',
-		'SELECT immutable._known_at(%s, now())', 'SELECT immutable._version_key(%s, ''a'', ''b'')']) f
+		'SELECT immutable._known_at(%s, now())', 'SELECT immutable._version_key(%s, ''a'', ''b'')', 'SELECT immutable._version_key_columns(%s)']) f
 	WHERE pg_temp.outcome(format(f, oid)) NOT IN ('42809', '42P01', '55000')$$,
 	'what is not versioned is refused by every function of versioned tables');
 SELECT is_empty(

@@ -115,6 +115,30 @@ SET ROLE regress_batch_reader;
 SELECT version FROM immutable.append_batch('append_batch.ledger', 'a', ARRAY[ROW('t', NULL, NULL, NULL, NULL)]::immutable.new_event[]);
 
 RESET ROLE;
+-- triggers that look at the statement see every row once, in order; none of
+-- them may add a row that looks like one of the batch
+SELECT immutable.create_log('watched');
+CREATE TABLE seen (events bigint, ordered boolean);
+CREATE FUNCTION look() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO seen SELECT count(*), array_agg(version) = array_agg(version ORDER BY position) FROM added;
+	RETURN NULL;
+END $$;
+CREATE FUNCTION copy_first() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+	INSERT INTO watched SELECT * FROM added ORDER BY position LIMIT 1;
+	RETURN NULL;
+END $$;
+CREATE TRIGGER look AFTER INSERT ON watched REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION look();
+SELECT version, written FROM immutable.append_batch('watched', 'big', ARRAY(SELECT new('t') FROM generate_series(1, 150)));
+SELECT version FROM immutable.append('watched', 'big', 't');
+SELECT * FROM seen;
+SELECT count(*), max(version) FROM watched;
+CREATE TRIGGER copy AFTER INSERT ON watched REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION copy_first();
+SELECT version FROM immutable.append('watched', 'big', 't');
+SELECT version FROM immutable.append_batch('watched', 'big', ARRAY[new('t'), new('t')]);
+SELECT immutable.drop_log('watched', force => true);
+
 SELECT immutable.drop_log('ledger', force => true);
 SET client_min_messages = warning;
 DROP SCHEMA append_batch CASCADE;

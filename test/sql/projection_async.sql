@@ -58,6 +58,8 @@ CALL immutable.catch_up('total');
 SELECT * FROM total;
 SELECT state, position, error_position FROM standing;
 SELECT target, position, reason, role, session_role = session_user FROM immutable.skipped_events WHERE target = 'total'::regclass;
+CALL immutable.rebuild('total');
+SELECT * FROM immutable.verify_projection('total');
 RESET ROLE;
 DELETE FROM immutable.skipped_events;
 \echo :SQLSTATE

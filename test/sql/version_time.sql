@@ -70,7 +70,16 @@ SET enable_bitmapscan = off;
 VACUUM ANALYZE item_versions;
 EXPLAIN (COSTS OFF) SELECT * FROM item__as_of('2999-01-01') WHERE id = 1234;
 EXPLAIN (COSTS OFF) SELECT i.n FROM (VALUES (1), (2)) v(id) JOIN item__as_of('2999-01-01') i USING (id);
-EXPLAIN (COSTS OFF) SELECT row_version FROM item__between('2020-01-01', '2999-01-01') WHERE id = 1234;
+-- PostgreSQL 17 leaves out what the index conditions imply
+CREATE FUNCTION plan(query text) RETURNS SETOF text LANGUAGE plpgsql AS $$
+DECLARE
+	line text;
+BEGIN
+	FOR line IN EXECUTE 'EXPLAIN (COSTS OFF) ' || query LOOP
+		RETURN NEXT regexp_replace(line, '\(\(n\.id = v\.id\) AND (.*)\)$', '\1');
+	END LOOP;
+END $$;
+SELECT plan($$SELECT row_version FROM item__between('2020-01-01', '2999-01-01') WHERE id = 1234$$);
 RESET enable_seqscan;
 RESET enable_bitmapscan;
 SELECT immutable.drop_versioning('item'), immutable.unprotect('item_versions', true);
