@@ -42,7 +42,10 @@ ie_attempt(IeAttempt function, void *state)
 	return error;
 }
 
-/* Is an error about the server's condition, and not about what was done? */
+/*
+ * Is an error about the server's condition, and not about what was done? A file
+ * that may not grow is one that errcode_for_file_access knows no SQLSTATE for.
+ */
 static bool
 is_passing(const ErrorData *error)
 {
@@ -55,6 +58,9 @@ is_passing(const ErrorData *error)
 		case MAKE_SQLSTATE('2', '5', '0', '0', '0'):	/* transaction state */
 			return true;
 		default:
+			if (error->sqlerrcode == ERRCODE_INTERNAL_ERROR)
+				return error->saved_errno == EFBIG ||
+					error->saved_errno == EDQUOT;
 			return error->sqlerrcode == ERRCODE_LOCK_NOT_AVAILABLE ||
 				error->sqlerrcode == ERRCODE_OBJECT_IN_USE;
 	}

@@ -17,6 +17,8 @@
 #include "executor/executor.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "parser/parser.h"
 #include "utils/builtins.h"
 #include "utils/datum.h"
 #include "utils/lsyscache.h"
@@ -45,6 +47,8 @@ typedef struct Import
 	int64		count;
 } Import;
 
+static void check_query(Import *import, const char *query);
+static void point_into_query(void *query);
 static Portal open_query(Import *import, const char *query);
 static char *ordered(Import *import, const char *query);
 static void match_columns(Import *import, TupleDesc columns);
@@ -120,13 +124,41 @@ ie_import_versions(PG_FUNCTION_ARGS)
 	PG_RETURN_INT64(import.count);
 }
 
+/* Refuse what is not one query by itself: it is put between parentheses. */
+static void
+check_query(Import *import, const char *query)
+{
+	ErrorContextCallback callback = {.previous = error_context_stack,
+		.callback = point_into_query,
+	.arg = unconstify(char *, query)};
+	List	   *parsed;
+
+	error_context_stack = &callback;
+	parsed = raw_parser(query, RAW_PARSE_DEFAULT);
+	error_context_stack = callback.previous;
+	if (list_length(parsed) != 1 ||
+		!IsA(linitial_node(RawStmt, parsed)->stmt, SelectStmt))
+		refuse(import, "The query must be one SELECT, VALUES or TABLE.");
+}
+
+/* An error is in the given query, not in the caller's. */
+static void
+point_into_query(void *query)
+{
+	internalerrposition(geterrposition());
+	internalerrquery(query);
+	errposition(0);
+}
+
 /* Open a cursor for the query, in order of key and time. */
 static Portal
 open_query(Import *import, const char *query)
 {
-	SPIPlanPtr	plan = SPI_prepare(psprintf("SELECT * FROM (%s\n) q LIMIT 0", query), 0, NULL);
+	SPIPlanPtr	plan;
 	Portal		portal;
 
+	check_query(import, query);
+	plan = SPI_prepare(psprintf("SELECT * FROM (%s\n) q LIMIT 0", query), 0, NULL);
 	if (plan == NULL)
 		elog(ERROR, "SPI_prepare failed: %s", SPI_result_code_string(SPI_result));
 	portal = SPI_cursor_open(NULL, plan, NULL, NULL, true);

@@ -30,6 +30,12 @@ SELECT immutable.import_versions('item', $$SELECT 3::bigint AS id, '2019-01-01':
 \echo :SQLSTATE
 SELECT immutable.import_versions('item', 'SELECT 1; SELECT 2');
 \echo :SQLSTATE
+SELECT immutable.import_versions('item', 'SELECT 1 AS id) q; DROP TABLE item; --');
+\echo :SQLSTATE
+SELECT immutable.import_versions('item', 'DELETE FROM item RETURNING *');
+\echo :SQLSTATE
+SELECT immutable.import_versions('item', '');
+\echo :SQLSTATE
 SELECT immutable.import_versions('item', NULL);
 \echo :SQLSTATE
 -- who and why, where the query says
