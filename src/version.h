@@ -91,6 +91,10 @@ extern void ie_inspect_version_indexes(IeVersionFacts *facts, List *indexes);
 extern IeVersionFacts *ie_version_facts(Relation rel);
 extern Relation ie_open_versions(Relation rel, IeVersionFacts **facts);
 extern void ie_check_recordable(Relation rel);
+
+/* version_key.c */
+
+extern void ie_find_version_key(IeVersionFacts *facts, Relation rel, Relation versions);
 extern Oid	ie_versions_pkey(Relation versions);
 extern Oid	ie_key_index(Relation rel);
 

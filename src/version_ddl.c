@@ -34,6 +34,7 @@
 static Oid	versioned_root(Oid relid);
 static const char *refused_form(const AlterTableCmd *form, const char **hint);
 static void check_partner(Oid relid, const AlterTableCmd *form, bool done);
+static bool any_has_rows(Oid relid);
 static void release_parts(Oid relid);
 static bool is_version_trigger_name(const char *name);
 pg_noreturn static void refuse(Oid relid, const char *reason, const char *hint);
@@ -128,7 +129,7 @@ check_partner(Oid relid, const AlterTableCmd *form, bool done)
 	part = RangeVarGetRelid(command->name, NoLock, true);
 	if (!done || !OidIsValid(part))
 		return;
-	if (ie_has_rows(part))
+	if (any_has_rows(part))
 		refuse(relid, form->subtype == AT_AttachPartition
 			   ? "ATTACH PARTITION of a table with rows" : "DETACH PARTITION of a table with rows",
 			   "Move the rows by INSERT and DELETE.");
@@ -136,6 +137,18 @@ check_partner(Oid relid, const AlterTableCmd *form, bool done)
 		ie_versioned_part(part);
 	else
 		release_parts(part);
+}
+
+/* Has the table or a part of it a row? Nobody can write one after this. */
+static bool
+any_has_rows(Oid relid)
+{
+	ListCell   *cell;
+
+	foreach(cell, find_all_inheritors(relid, AccessExclusiveLock, NULL))
+		if (ie_has_rows(lfirst_oid(cell)))
+			return true;
+	return false;
 }
 
 /* A partition has left: it may be truncated. */

@@ -103,6 +103,26 @@ DELETE FROM long;
 VACUUM FULL long;
 SELECT row_version AS v, md5(t) = md5(repeat('a', 10000)) AS t, md5((p).t) = md5(repeat('b', 10000)) AS p, md5(list[1].t) = md5(repeat('c', 10000)) AS list FROM long_versions ORDER BY 1;
 
-SELECT immutable.drop_versioning(relation) FROM immutable.versioned_tables WHERE relation::text IN ('nameless', 'loose', 'clash', 'strict', 'long');
-SELECT immutable.unprotect(t, true) FROM unnest('{nameless_versions,loose_versions,item_versions,clash_versions,strict_versions,long_versions}'::regclass[]) t;
+-- rows that come or go below a partition
+CREATE TABLE upper (id integer, r integer, PRIMARY KEY (id, r)) PARTITION BY LIST (r);
+SELECT immutable.add_versioning('upper');
+CREATE TABLE middle (id integer NOT NULL, r integer NOT NULL) PARTITION BY LIST (r);
+CREATE TABLE lower PARTITION OF middle FOR VALUES IN (1);
+INSERT INTO middle VALUES (1, 1);
+ALTER TABLE upper ATTACH PARTITION middle FOR VALUES IN (1);
+\echo :SQLSTATE
+DELETE FROM middle;
+ALTER TABLE upper ATTACH PARTITION middle FOR VALUES IN (1);
+INSERT INTO lower VALUES (2, 1);
+ALTER TABLE upper DETACH PARTITION middle;
+\echo :SQLSTATE
+ALTER TABLE middle DETACH PARTITION lower;
+\echo :SQLSTATE
+DELETE FROM lower;
+ALTER TABLE upper DETACH PARTITION middle;
+TRUNCATE lower;
+SELECT id, r, row_version AS v, row_operation AS op FROM upper_versions ORDER BY row_position;
+
+SELECT immutable.drop_versioning(relation) FROM immutable.versioned_tables WHERE relation::text IN ('upper', 'nameless', 'loose', 'clash', 'strict', 'long');
+SELECT immutable.unprotect(t, true) FROM unnest('{upper_versions,nameless_versions,loose_versions,item_versions,clash_versions,strict_versions,long_versions}'::regclass[]) t;
 DROP SCHEMA version_hostile CASCADE;
