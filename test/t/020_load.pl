@@ -115,12 +115,13 @@ for my $name (sort keys %scripts)
 	push @files, '-f', "$file\@$scripts{$name}[0]";
 }
 my ($out, $err) = ('', '');
-my $ok = IPC::Run::run([ 'pgbench', '-n', '-c', $clients, '-j', 2, '-T', $seconds, '--max-tries', 50, '--random-seed', 20261123,
+my $ok = IPC::Run::run([ 'pgbench', '-n', '-c', $clients, '-j', 2, '-T', $seconds, '--max-tries', 0, '--random-seed', 20261123,
 		@files, '-h', $node->host, '-p', $node->port, 'postgres' ], '>', \$out, '2>', \$err);
 ok($ok, "$clients clients for $seconds seconds");
 is(join("\n", grep { !/^(?:pgbench \(|pgbench: setting random seed)/ } split /\n/, $err), '', 'without an error');
 my ($failed) = $out =~ /number of failed transactions: (\d+)/;
-is($failed, 0, 'nothing failed for good');
+# who loses a race for a version tries again until the time is up: at most one a client is left then
+cmp_ok($failed, '<=', $clients, 'nobody tries without end');
 note $out =~ /(number of transactions actually processed.*)/, ", ", query('SELECT count(*) FROM events'), ' events';
 cmp_ok(query('SELECT count(*) FROM events'), '>', 500, 'there were events');
 
