@@ -372,7 +372,8 @@ leaf_of_stream(Relation rel, const text *stream)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("log \"%s\" has no partition for this stream",
 						RelationGetRelationName(rel)),
-				 errdetail("A log is partitioned by hash of stream, with a partition for every remainder.")));
+				 errdetail("A log is partitioned by hash of stream, with a partition for every remainder."),
+				 errhint("Put back what immutable.create_log had made.")));
 	return parts->oids[index];
 }
 
@@ -390,6 +391,8 @@ ie_version_index(Relation log, Relation rel)
 				 errdetail("In \"%s\", %s.", RelationGetRelationName(rel),
 						   facts->problem != NULL ? facts->problem
 						   : "there is no index, it is no plain table"),
+				 errhint("%s", facts->problem != NULL ? facts->remedy
+						 : "Detach what is no plain table."),
 				 errtable(log)));
 	return facts->version_index;
 }

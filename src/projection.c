@@ -193,7 +193,8 @@ ie_check_projection_right(const IeProjection *projection)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for projection \"%s\"",
-						projection->name)));
+						projection->name),
+				 errhint("SET ROLE to the role that made the projection, or to one that is a member of it.")));
 }
 
 /* inline or async? */
@@ -232,12 +233,14 @@ check_target(Oid target)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" cannot be a read model", RelationGetRelationName(rel)),
-				 errdetail("A read model is a permanent table, not immutable, not a partition, without inheritance, rules and FORCE ROW LEVEL SECURITY.")));
+				 errdetail("A read model is a permanent table, not immutable, not a partition, without inheritance, rules and FORCE ROW LEVEL SECURITY."),
+				 errhint("Make an empty table for it.")));
 	if (ie_is_read_model(target))
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("\"%s\" is the read model of a projection already",
-						RelationGetRelationName(rel))));
+						RelationGetRelationName(rel)),
+				 errhint("Call immutable.drop_projection first, or make another table.")));
 	if (has_rows(rel))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

@@ -60,7 +60,8 @@ check_sealable(Relation rel, const char *owner)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" belongs to extension \"%s\"",
-						RelationGetRelationName(rel), IE_EXTENSION)));
+						RelationGetRelationName(rel), IE_EXTENSION),
+				 errhint("Seal tables of your own.")));
 	if (!ie_is_protected(RelationGetRelid(rel)) || rel->rd_rel->relispartition)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
@@ -71,7 +72,8 @@ check_sealable(Relation rel, const char *owner)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("role \"%s\" owns table \"%s\" already",
-						owner, RelationGetRelationName(rel))));
+						owner, RelationGetRelationName(rel)),
+				 errhint("Give a role that nobody can log in as, or none for the default.")));
 }
 
 /* Make the new owner, or see that nobody can act as it. */

@@ -235,7 +235,8 @@ special(Form_pg_attribute column, Oid type)
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("column \"%s\" of the query must be of type %s, not %s",
 						NameStr(column->attname), format_type_be(type),
-						format_type_be(column->atttypid))));
+						format_type_be(column->atttypid)),
+				 errhint("Cast it in the query.")));
 	return column->attnum;
 }
 
@@ -388,5 +389,6 @@ refuse(Import *import, const char *detail)
 			 errmsg("cannot import versions of table \"%s\"",
 					RelationGetRelationName(import->rel)),
 			 errdetail_internal("%s", detail),
+			 errhint("The query gives columns of the table by name, row_start, and if it has them row_end, row_user and row_context."),
 			 errtable(import->rel)));
 }

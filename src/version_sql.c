@@ -168,7 +168,8 @@ ie_version_key(PG_FUNCTION_ARGS)
 	if (!ie_read_versioned(PG_GETARG_OID(0), &row))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("relation with OID %u is not versioned", PG_GETARG_OID(0))));
+				 errmsg("relation with OID %u is not versioned", PG_GETARG_OID(0)),
+				 errhint("Call immutable.add_versioning.")));
 	versions = table_open(row.versions, AccessShareLock);
 	same = key_is_same(versions,
 					   psprintf("%s.", quote_identifier(text_to_cstring(PG_GETARG_TEXT_PP(1)))),
@@ -190,7 +191,8 @@ ie_version_key_columns(PG_FUNCTION_ARGS)
 	if (!ie_read_versioned(PG_GETARG_OID(0), &row))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("relation with OID %u is not versioned", PG_GETARG_OID(0))));
+				 errmsg("relation with OID %u is not versioned", PG_GETARG_OID(0)),
+				 errhint("Call immutable.add_versioning.")));
 	versions = table_open(row.versions, AccessShareLock);
 	index = index_open(ie_versions_pkey(versions), AccessShareLock);
 	initStringInfo(&text);

@@ -296,7 +296,8 @@ ie_drop_versioning(PG_FUNCTION_ARGS)
 	if (!ie_read_versioned(RelationGetRelid(rel), &row))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("table \"%s\" is not versioned", RelationGetRelationName(rel))));
+				 errmsg("table \"%s\" is not versioned", RelationGetRelationName(rel)),
+				 errhint("Call immutable.add_versioning.")));
 	ie_record_change(rel, "drop_versioning");
 	ie_drop_version_functions(row.versions);
 	ie_registry_query("DELETE FROM immutable." IE_VERSION_REGISTRY
