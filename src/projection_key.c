@@ -98,7 +98,8 @@ describe_key(IeProjection *projection, Relation target)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the primary key of \"%s\" is not a btree",
-						RelationGetRelationName(target))));
+						RelationGetRelationName(target)),
+				 errhint("Make a primary key without WITHOUT OVERLAPS.")));
 	projection->nkeys = IndexRelationGetNumberOfKeyAttributes(index);
 	projection->keys = palloc0(projection->nkeys * sizeof(IeKeyColumn));
 	for (i = 0; i < projection->nkeys; i++)
