@@ -137,16 +137,13 @@ is_left_alone(Oid target)
 {
 	Oid			types[] = {REGCLASSOID};
 	Datum		values[] = {ObjectIdGetDatum(target)};
-	Relation	rel;
 
 	if (!ie_is_read_model(target) ||
 		ie_registry_query("SELECT 1 FROM immutable.projections p"
 						  " WHERE p.target OPERATOR(pg_catalog.=) $1::pg_catalog.oid",
 						  1, types, values, NULL, NULL, NULL) > 0)
 		return false;
-	rel = ie_open_relation(target, AccessExclusiveLock);
-	ie_check_owner(rel);
-	relation_close(rel, NoLock);
+	relation_close(ie_open_own_relation(target, AccessExclusiveLock), NoLock);
 	return true;
 }
 
@@ -219,9 +216,8 @@ read_mode(FunctionCallInfo fcinfo, int argno)
 static void
 check_target(Oid target)
 {
-	Relation	rel = ie_open_relation(target, ShareRowExclusiveLock);
+	Relation	rel = ie_open_own_relation(target, ShareRowExclusiveLock);
 
-	ie_check_owner(rel);
 	if ((rel->rd_rel->relkind != RELKIND_RELATION &&
 		 rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE) ||
 		rel->rd_rel->relispartition || has_superclass(target) ||
@@ -267,12 +263,11 @@ has_rows(Relation rel)
 	return found;
 }
 
-/* A log that the caller may read, and make a trigger on. */
+/* A log that the caller may read, and make a trigger on; then it is locked. */
 static void
 check_log(Oid log, bool is_inline)
 {
-	IeTarget	target = ie_open_whole_log(log, is_inline
-										   ? ShareRowExclusiveLock : AccessShareLock);
+	IeTarget	target = ie_open_whole_log(log, AccessShareLock);
 	AclResult	acl = ACLCHECK_OK;
 
 	ie_check_access(target.log, ACL_SELECT);
@@ -281,6 +276,8 @@ check_log(Oid log, bool is_inline)
 	if (acl != ACLCHECK_OK)
 		aclcheck_error(acl, OBJECT_TABLE, RelationGetRelationName(target.log));
 	ie_close_log(&target);
+	if (is_inline)
+		LockRelationOid(log, ShareRowExclusiveLock);
 }
 
 /* Across streams, transactions reach a row in any order. */

@@ -83,18 +83,16 @@ ie_protect(PG_FUNCTION_ARGS)
 static List *
 lock_family(Oid target, LOCKMODE lockmode)
 {
-	Relation	rel = ie_open_relation(target, AccessShareLock);
 	List	   *family;
 	ListCell   *cell;
 
-	ie_check_owner(rel);
-	relation_close(rel, AccessShareLock);
 	/* find_all_inheritors locks what is below, not the table itself */
-	relation_close(ie_open_relation(target, lockmode), NoLock);
+	relation_close(ie_open_own_relation(target, lockmode), NoLock);
 	family = find_all_inheritors(target, lockmode, NULL);
 	foreach(cell, family)
 	{
-		rel = ie_open_relation(lfirst_oid(cell), NoLock);
+		Relation	rel = ie_open_relation(lfirst_oid(cell), NoLock);
+
 		ie_check_owner(rel);
 		relation_close(rel, NoLock);
 	}

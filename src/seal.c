@@ -40,7 +40,7 @@ ie_seal_ownership(PG_FUNCTION_ARGS)
 	ie_require_arg(fcinfo, 1, "owner");
 	PreventCommandDuringRecovery("immutable.seal_ownership()");
 	owner = NameStr(*PG_GETARG_NAME(1));
-	rel = ie_open_relation(PG_GETARG_OID(0), AccessExclusiveLock);
+	rel = ie_open_own_relation(PG_GETARG_OID(0), AccessExclusiveLock);
 	check_sealable(rel, owner);
 	former = rel->rd_rel->relowner;
 	check_new_owner(owner);
@@ -51,11 +51,10 @@ ie_seal_ownership(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* The caller owns the table, and it is protected as a whole. */
+/* The table is protected, as a whole. */
 static void
 check_sealable(Relation rel, const char *owner)
 {
-	ie_check_owner(rel);
 	if (ie_is_member(RelationRelationId, RelationGetRelid(rel)))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),

@@ -11,6 +11,7 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
+#include "access/relation.h"
 #include "access/table.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_proc.h"
@@ -130,15 +131,12 @@ ie_disable_snapshots(PG_FUNCTION_ARGS)
 static IeTarget
 open_log(FunctionCallInfo fcinfo, const char *function)
 {
-	IeTarget	target;
-
 	ie_require_arg(fcinfo, 0, "log");
 	ie_require_arg(fcinfo, 1, "reducer");
 	PreventCommandDuringRecovery(function);
 	PreventCommandIfReadOnly(function);
-	target = ie_open_whole_log(PG_GETARG_OID(0), ShareUpdateExclusiveLock);
-	ie_check_owner(target.log);
-	return target;
+	relation_close(ie_open_own_relation(PG_GETARG_OID(0), ShareUpdateExclusiveLock), NoLock);
+	return ie_open_whole_log(PG_GETARG_OID(0), NoLock);
 }
 
 /*

@@ -76,11 +76,10 @@ ie_import_versions(PG_FUNCTION_ARGS)
 
 	ie_require_arg(fcinfo, 0, "target");
 	ie_require_arg(fcinfo, 1, "query");
-	import.rel = ie_open_relation(PG_GETARG_OID(0), AccessShareLock);
-	ie_check_owner(import.rel);
-	relation_close(import.rel, AccessShareLock);
+	PreventCommandDuringRecovery("immutable.import_versions()");
+	PreventCommandIfReadOnly("immutable.import_versions()");
 	/* a writer must not record a row before its past */
-	import.rel = ie_open_relation(PG_GETARG_OID(0), ShareRowExclusiveLock);
+	import.rel = ie_open_own_relation(PG_GETARG_OID(0), ShareRowExclusiveLock);
 	import.versions = ie_open_versions(import.rel, &import.facts);
 	if (import.facts->registered.complete)
 		ereport(ERROR,

@@ -152,7 +152,7 @@ SELECT is_empty(
 -- privileges
 SELECT set_eq(
 	$$SELECT name FROM api WHERE NOT public$$,
-	ARRAY['_guard', '_guard_ddl_start', '_guard_ddl_end', '_guard_rewrite', '_registry_changed', 'unprotect', 'drop_log', 'start_worker', 'stop_worker', '_project', '_guard_read_model', '_version_truncate', 'drop_versioning'],
+	ARRAY['_guard', '_guard_ddl_start', '_guard_ddl_end', '_guard_rewrite', '_registry_changed', 'unprotect', 'drop_log', 'start_worker', 'stop_worker', '_project', '_guard_read_model', '_version_truncate', '_workers', 'drop_versioning'],
 	'PUBLIC may execute all but the trigger functions and administration');
 SELECT ok(has_schema_privilege('public', 'immutable', 'USAGE') AND NOT has_schema_privilege('public', 'immutable', 'CREATE'),
 	'PUBLIC may use the schema and make nothing in it');
