@@ -83,6 +83,19 @@ ie_open_whole_log(Oid relid, LOCKMODE lockmode)
 	return target;
 }
 
+/* The same for its owner: nobody else may queue for the lock. */
+IeTarget
+ie_open_own_log(Oid relid, LOCKMODE lockmode)
+{
+	IeTarget	target = ie_open_whole_log(relid, AccessShareLock);
+
+	ie_check_owner(target.log);
+	relation_close(target.log, AccessShareLock);
+	target = ie_open_whole_log(relid, lockmode);
+	ie_check_owner(target.log);
+	return target;
+}
+
 /*
  * Lock and open what can be read in order of position: a log as a whole, or a
  * version table that has an index for it.

@@ -11,7 +11,6 @@
 
 #include "access/genam.h"
 #include "access/htup_details.h"
-#include "access/relation.h"
 #include "access/table.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_proc.h"
@@ -135,8 +134,7 @@ open_log(FunctionCallInfo fcinfo, const char *function)
 	ie_require_arg(fcinfo, 1, "reducer");
 	PreventCommandDuringRecovery(function);
 	PreventCommandIfReadOnly(function);
-	relation_close(ie_open_own_relation(PG_GETARG_OID(0), ShareUpdateExclusiveLock), NoLock);
-	return ie_open_whole_log(PG_GETARG_OID(0), NoLock);
+	return ie_open_own_log(PG_GETARG_OID(0), ShareUpdateExclusiveLock);
 }
 
 /*
