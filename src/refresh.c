@@ -124,7 +124,9 @@ refresh(IeProjection *projection, int64 max_events)
 	ie_lock_registry("projection_positions", RowExclusiveLock);
 	begin = selection.after = ie_projection_position(projection->target);
 	selection.upto = ie_readable_position(&log, &batch.snapshot);
-	if (selection.upto > begin && !ie_import_runs(log.root->sequence))
+	if (ie_import_runs(log.root->sequence))
+		selection.upto = begin; /* it may still bring events in below */
+	if (selection.upto > begin)
 		read_batch(&batch, &halt);
 	UnregisterSnapshot(batch.snapshot);
 	ie_close_log(&log);

@@ -2,6 +2,7 @@
 # within milliseconds, what was prepared is found within a naptime; a projection
 # that fails holds up no other; DDL on a database finds it free and the worker
 # comes back; crash, restart and promotion lose nothing and repeat nothing.
+# This test runs alone: it measures times.
 
 use strict;
 use warnings FATAL => 'all';
