@@ -11,5 +11,3 @@ REVOKE EXECUTE ON FUNCTION immutable._version_truncate() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION immutable.drop_versioning(regclass) FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION immutable.start_worker() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION immutable.stop_worker() FROM PUBLIC;
-REVOKE EXECUTE ON FUNCTION immutable._workers() FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION immutable._workers() TO pg_monitor;

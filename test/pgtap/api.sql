@@ -4,7 +4,7 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS immutable_events;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(18);
+SELECT plan(17);
 
 CREATE TEMP VIEW api AS
 SELECT p.oid, p.proname::text COLLATE "default" AS name, pg_get_function_arguments(p.oid) AS arguments,
@@ -152,10 +152,8 @@ SELECT is_empty(
 -- privileges
 SELECT set_eq(
 	$$SELECT name FROM api WHERE NOT public$$,
-	ARRAY['_guard', '_guard_ddl_start', '_guard_ddl_end', '_guard_rewrite', '_registry_changed', 'unprotect', 'drop_log', 'start_worker', 'stop_worker', '_project', '_guard_read_model', '_version_truncate', '_workers', 'drop_versioning'],
+	ARRAY['_guard', '_guard_ddl_start', '_guard_ddl_end', '_guard_rewrite', '_registry_changed', 'unprotect', 'drop_log', 'start_worker', 'stop_worker', '_project', '_guard_read_model', '_version_truncate', 'drop_versioning'],
 	'PUBLIC may execute all but the trigger functions and administration');
-SELECT ok(has_function_privilege('pg_monitor', 'immutable._workers()', 'EXECUTE') AND has_table_privilege('pg_monitor', 'immutable.workers', 'SELECT'),
-	'pg_monitor sees the workers');
 SELECT ok(has_schema_privilege('public', 'immutable', 'USAGE') AND NOT has_schema_privilege('public', 'immutable', 'CREATE'),
 	'PUBLIC may use the schema and make nothing in it');
 SELECT results_eq(
