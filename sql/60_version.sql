@@ -74,7 +74,7 @@ CREATE FUNCTION immutable._finish_backfill(target regclass) RETURNS void
 LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'ie_finish_backfill';
 COMMENT ON FUNCTION immutable._finish_backfill(regclass) IS
-'note that every row of a table has been recorded (42501)';
+'note that every row of a table has been recorded, if so it is (42501, 55000)';
 
 -- A procedure that commits cannot pin its search_path: all names are qualified.
 CREATE PROCEDURE immutable.backfill_versions(target regclass, batch integer DEFAULT 10000)
