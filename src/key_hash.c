@@ -48,7 +48,8 @@ ie_key_space(const IeProjection *projection)
 					 errmsg("read model \"%s\" cannot be folded anew",
 							projection->name),
 					 errdetail("Values of type %s, which is in its key, have no hash function.",
-							   format_type_be(key->type))));
+							   format_type_be(key->type)),
+					 errhint("Use a type that has a hash function, such as text.")));
 	}
 	return keys;
 }

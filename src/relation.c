@@ -49,6 +49,22 @@ ie_check_owner(Relation rel)
 					   RelationGetRelationName(rel));
 }
 
+/*
+ * The same for its owner, at once and alone: nobody else may queue for a lock
+ * that others would have to wait behind.
+ */
+Relation
+ie_open_own_relation(Oid relid, LOCKMODE lockmode)
+{
+	Relation	rel = ie_open_relation(relid, AccessShareLock);
+
+	ie_check_owner(rel);
+	relation_close(rel, AccessShareLock);
+	rel = ie_open_relation(relid, lockmode);
+	ie_check_owner(rel);
+	return rel;
+}
+
 /* The OID of type immutable.event. */
 Oid
 ie_event_type(void)
