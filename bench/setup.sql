@@ -94,10 +94,10 @@ CREATE FUNCTION bench.append_partitioned() RETURNS void LANGUAGE sql AS
 $$ SELECT bench.append_to('partitioned_log') $$;
 
 -- Guard: the same rows into a protected and an unprotected table.
-CREATE TABLE bench.plain (id bigserial PRIMARY KEY, note text);
+CREATE TABLE bench.unprotected (id bigserial PRIMARY KEY, note text);
 CREATE TABLE bench.protected (id bigserial PRIMARY KEY, note text);
 SELECT immutable.protect('bench.protected');
-CREATE FUNCTION bench.insert_plain() RETURNS void LANGUAGE sql AS
-$$ INSERT INTO bench.plain (note) SELECT 'note' FROM generate_series(1, 200000) $$;
+CREATE FUNCTION bench.insert_unprotected() RETURNS void LANGUAGE sql AS
+$$ INSERT INTO bench.unprotected (note) SELECT 'note' FROM generate_series(1, 200000) $$;
 CREATE FUNCTION bench.insert_protected() RETURNS void LANGUAGE sql AS
 $$ INSERT INTO bench.protected (note) SELECT 'note' FROM generate_series(1, 200000) $$;

@@ -135,7 +135,7 @@ BEGIN ATOMIC
 	FROM immutable._log_names(create_log.name, create_log.partitions, create_log.unique_ids) n;
 END;
 COMMENT ON FUNCTION immutable.create_log(text, integer, boolean) IS
-'create a log, a protected table OF immutable.event that the caller owns; partitions: 0 for a plain table, up to 1024 hash partitions by stream (22004, 22023, 3F000, 42602, 42P07)';
+'create a log, a protected table OF immutable.event that the caller owns; partitions: 0 for a plain table, up to 1024 hash partitions by stream (22004, 22023, 3F000, 42501, 42602, 42P07)';
 
 CREATE FUNCTION immutable.drop_log(log regclass, force boolean DEFAULT false) RETURNS void
 LANGUAGE C VOLATILE PARALLEL UNSAFE
@@ -173,7 +173,7 @@ CREATE FUNCTION immutable.stream_version(log regclass, stream text) RETURNS bigi
 LANGUAGE C STABLE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'ie_stream_version';
 COMMENT ON FUNCTION immutable.stream_version(regclass, text) IS
-'version of the newest event of a stream, 0 when there is none (22004, 42501, 42809)';
+'version of the newest event of a stream, 0 when there is none (22004, 42501, 42809, 55000)';
 
 CREATE FUNCTION immutable.read_stream(
 	log regclass, stream text, from_version bigint DEFAULT NULL,
@@ -182,7 +182,7 @@ RETURNS SETOF immutable.event
 LANGUAGE C STABLE PARALLEL RESTRICTED ROWS 100
 AS 'MODULE_PATHNAME', 'ie_read_stream';
 COMMENT ON FUNCTION immutable.read_stream(regclass, text, bigint, bigint, boolean) IS
-'events of a stream in order of version, or backward; from_version NULL: the first, or the last when backward; max_events NULL: all (22004, 22023, 42501, 42809)';
+'events of a stream in order of version, or backward; from_version NULL: the first, or the last when backward; max_events NULL: all (22004, 22023, 42501, 42809, 55000)';
 
 CREATE VIEW immutable.protected_tables AS
 SELECT c.oid::pg_catalog.regclass AS relation,

@@ -37,7 +37,7 @@ RETURNS anyelement
 LANGUAGE C STABLE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'ie_replay';
 COMMENT ON FUNCTION immutable.replay(regclass, text, anyelement, regproc, bigint, timestamptz) IS
-'the state of one stream: initial folded with reducer(state, event), up to a version or to what was recorded at a time, both inclusive (22004, 22023, 42501, 42804, 42809, 42883)';
+'the state of one stream: initial folded with reducer(state, event), up to a version or to what was recorded at a time, both inclusive (22004, 22023, 42501, 42804, 42809, 42883, 55000)';
 
 CREATE FUNCTION immutable.merge_patch(state jsonb, event immutable.event) RETURNS jsonb
 LANGUAGE C IMMUTABLE PARALLEL SAFE

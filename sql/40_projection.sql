@@ -87,7 +87,7 @@ RETURNS void
 LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'ie_create_projection';
 COMMENT ON FUNCTION immutable.create_projection(regclass, regclass, regproc, text[], text[], text, text, boolean) IS
-'make an empty table with a primary key the read model of a log: reducer(row, event) gives the new row, or NULL to delete it; key has an expression over the event''s columns for each primary key column; inline: in the transaction of the append, history is folded at once; async: by refresh or a worker (22004, 22023, 25006, 42501, 42710, 42804, 42809, 42883, 55000)';
+'make an empty table with a primary key the read model of a log: reducer(row, event) gives the new row, or NULL to delete it; key has an expression over the event''s columns for each primary key column; inline: in the transaction of the append, history is folded at once; async: by refresh or a worker (22004, 22023, 25006, 42501, 42601, 42703, 42710, 42804, 42809, 42883, 55000)';
 
 CREATE FUNCTION immutable.drop_projection(target regclass) RETURNS void
 LANGUAGE C VOLATILE PARALLEL UNSAFE
@@ -105,4 +105,4 @@ CREATE FUNCTION immutable.refresh(target regclass, max_events bigint DEFAULT NUL
 LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'ie_refresh';
 COMMENT ON FUNCTION immutable.refresh(regclass, bigint) IS
-'fold the next events into an asynchronous read model, in the caller''s transaction; answers how many events; 0: there are none, or somebody else is at it; a failing event halts the projection before it, see projection_status (22004, 22023, 25006, 42501, 42809)';
+'fold the next events into an asynchronous read model, in the caller''s transaction; answers how many events; 0: there are none, or somebody else is at it; a failing event halts the projection before it, see projection_status (22004, 22023, 25006, 40001, 42501, 42809)';

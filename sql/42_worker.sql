@@ -4,13 +4,13 @@ CREATE FUNCTION immutable.start_worker() RETURNS integer
 LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'ie_start_worker';
 COMMENT ON FUNCTION immutable.start_worker() IS
-'have a background worker keep this database''s asynchronous projections current; answers its process id; if one runs already, that one''s (25006, 53400, 55000)';
+'have a background worker keep this database''s asynchronous projections current; answers its process id; if one runs already, that one''s; EXECUTE must be granted (25006, 42501, 53400, 55000)';
 
 CREATE FUNCTION immutable.stop_worker() RETURNS void
 LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'ie_stop_worker';
 COMMENT ON FUNCTION immutable.stop_worker() IS
-'end this database''s background worker, and wait until it has ended; it stays so until start_worker or the next start of the server';
+'end this database''s background worker, and wait until it has ended; it stays so until start_worker or the next start of the server; EXECUTE must be granted (42501)';
 
 CREATE FUNCTION immutable._worker_pid() RETURNS integer
 LANGUAGE C VOLATILE PARALLEL RESTRICTED

@@ -4,7 +4,7 @@ CREATE PROCEDURE immutable.rebuild(target regclass, reducer regproc DEFAULT NULL
 LANGUAGE C
 AS 'MODULE_PATHNAME', 'ie_rebuild';
 COMMENT ON PROCEDURE immutable.rebuild(regclass, regproc, boolean) IS
-'fold the log anew, by another reducer if one is given, and change the rows that differ in one transaction; with swap, exchange the storage instead; readers and appenders go on meanwhile; immutable.rebuild_workers processes help where all that runs is PARALLEL SAFE (0A000, 22004, 25001, 25006, 42501, 42804, 42809, 42883, 55000, 55006)';
+'fold the log anew, by another reducer if one is given, and change the rows that differ in one transaction; with swap, exchange the storage instead; readers and appenders go on meanwhile; immutable.rebuild_workers processes help where all that runs is PARALLEL SAFE (0A000, 22004, 22023, 25001, 25006, 42501, 42804, 42809, 42883, 55000, 55006)';
 
 CREATE FUNCTION immutable.verify_projection(target regclass) RETURNS TABLE (key jsonb, problem text)
 LANGUAGE C STABLE PARALLEL UNSAFE

@@ -10,6 +10,11 @@ CREATE FUNCTION apply(state account, event immutable.event) RETURNS account LANG
 CREATE TABLE balance (stream text PRIMARY KEY, amount bigint NOT NULL, entries bigint NOT NULL)
 CREATE FUNCTION apply_balance(state balance, event immutable.event) RETURNS balance LANGUAGE sql IMMUTABLE AS $$SELECT ROW(event.stream, coalesce(state.amount, 0) + (event.data->>'amount')::bigint, coalesce(state.entries, 0) + 1)::balance$$
 SELECT immutable.create_projection('balance', 'projected', 'apply_balance')
+SELECT immutable.create_log('feed')
+CREATE TABLE by_hand (LIKE balance INCLUDING ALL)
+CREATE TABLE refreshed (LIKE balance INCLUDING ALL)
+CREATE FUNCTION apply_refreshed(state refreshed, event immutable.event) RETURNS refreshed LANGUAGE sql IMMUTABLE AS $$SELECT ROW(event.stream, coalesce(state.amount, 0) + (event.data->>'amount')::bigint, coalesce(state.entries, 0) + 1)::refreshed$$
+SELECT immutable.create_projection('refreshed', 'feed', 'apply_refreshed', mode => 'async')
 CREATE TABLE triggering (stream text, data jsonb)
 CREATE TABLE upserted (stream text PRIMARY KEY, amount bigint NOT NULL, entries bigint NOT NULL)
 CREATE FUNCTION upsert() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN INSERT INTO upserted AS b VALUES (NEW.stream, (NEW.data->>'amount')::bigint, 1) ON CONFLICT (stream) DO UPDATE SET amount = b.amount + excluded.amount, entries = b.entries + 1; RETURN NULL; END$$
@@ -21,10 +26,15 @@ CREATE TABLE versioned (LIKE product INCLUDING ALL)
 CREATE TABLE audit_changes (id bigserial PRIMARY KEY, at timestamptz NOT NULL, who name NOT NULL, operation text NOT NULL, old jsonb, new jsonb)
 CREATE FUNCTION audit() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN INSERT INTO audit_changes (at, who, operation, old, new) VALUES (now(), session_user, TG_OP, CASE WHEN TG_OP <> 'INSERT' THEN to_jsonb(OLD) END, CASE WHEN TG_OP <> 'DELETE' THEN to_jsonb(NEW) END); RETURN NULL; END$$
 CREATE TRIGGER audit AFTER INSERT OR UPDATE OR DELETE ON audited FOR EACH ROW EXECUTE FUNCTION audit()
+CREATE TABLE noted (id bigserial PRIMARY KEY, note text)
+CREATE TABLE protected (id bigserial PRIMARY KEY, note text)
+SELECT immutable.protect('protected')
 INSERT INTO product SELECT i, 'product ' || i, i * 1.5, i FROM generate_series(1, 10000) i
 INSERT INTO audited SELECT * FROM product
 INSERT INTO versioned SELECT * FROM product
 DO $$BEGIN IF to_regproc('immutable.add_versioning') IS NOT NULL THEN EXECUTE 'SELECT immutable.add_versioning(''versioned'')'; END IF; END$$
 CREATE FUNCTION loop_update(t text, n int) RETURNS void LANGUAGE plpgsql AS $$BEGIN FOR i IN 1..n LOOP IF t = 'product' THEN UPDATE product SET quantity = quantity + 1 WHERE id = i; ELSIF t = 'audited' THEN UPDATE audited SET quantity = quantity + 1 WHERE id = i; ELSE UPDATE versioned SET quantity = quantity + 1 WHERE id = i; END IF; END LOOP; END$$
-SELECT loop_append('log', 30000), loop_append('projected', 1000), loop_insert(30000), loop_trigger(1000), loop_update('product', 1000), loop_update('audited', 1000), loop_update('versioned', 1000)
+SELECT loop_append('log', 30000), loop_append('feed', 30000), loop_append('projected', 1000), loop_insert(30000), loop_trigger(1000), loop_update('product', 1000), loop_update('audited', 1000), loop_update('versioned', 1000)
+INSERT INTO noted (note) SELECT 'note' FROM generate_series(1, 1000)
+INSERT INTO protected (note) SELECT 'note' FROM generate_series(1, 1000)
 VACUUM ANALYZE

@@ -4,7 +4,7 @@ SET client_min_messages = warning;
 BEGIN;
 CREATE EXTENSION IF NOT EXISTS immutable_events;
 CREATE EXTENSION IF NOT EXISTS pgtap;
-SELECT plan(17);
+SELECT plan(18);
 
 CREATE TEMP VIEW api AS
 SELECT p.oid, p.proname::text COLLATE "default" AS name, pg_get_function_arguments(p.oid) AS arguments,
@@ -191,6 +191,11 @@ SELECT is_empty(
 	WHERE c.relnamespace = 'immutable'::regnamespace AND c.relkind = 'c' AND a.attnum > 0 AND NOT a.attisdropped
 		AND col_description(c.oid, a.attnum) IS NULL$$,
 	'every column of a composite type has a comment');
+SELECT is_empty(
+	$$SELECT c.relname, a.attname FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+	WHERE c.relnamespace = 'immutable'::regnamespace AND a.attnum > 0 AND NOT a.attisdropped
+		AND (c.relkind = 'v' OR c.relkind = 'r' AND has_table_privilege('public', c.oid, 'SELECT')) AND col_description(c.oid, a.attnum) IS NULL$$,
+	'every column that users see has a comment');
 SELECT ok(obj_description('immutable'::regnamespace, 'pg_namespace') IS NOT NULL, 'the schema has a comment');
 
 -- the type that every log is of
