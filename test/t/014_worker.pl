@@ -424,9 +424,10 @@ sub crash
 		$load = session($node, $endless);
 		usleep(150_000 * $round);
 		becomes($node, $behind =~ s/count\(\*\)/count(*) > 0/r, 't', 'it is killed at work');
+		my $offset = -s $node->logfile;
 		kill 'KILL', $pid;
 		eval { $load->{run}->finish };
-		ok($node->poll_query_until('postgres', 'SELECT true'), 'the server is up again');
+		$node->wait_for_log(qr/ready to accept connections/, $offset);
 		becomes($node, "SELECT immutable._worker_pid() <> $pid", 't', 'crash: there is a worker again');
 		$node->safe_psql('postgres', sprintf $append, 10);
 		catches_up($node, 'crash');
