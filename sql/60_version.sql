@@ -128,7 +128,7 @@ CREATE FUNCTION immutable.import_versions(target regclass, query text) RETURNS b
 LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'ie_import_versions';
 COMMENT ON FUNCTION immutable.import_versions(regclass, text) IS
-'take over history from before versioning: the query gives columns of the table by name, row_start, and if it has them row_end, row_user, row_context; after add_versioning with backfill => ''lazy'' and before backfill_versions; answers how many versions were written; the owner may (22004, 22023, 25006, 42501, 42804, 55000)';
+'take over history from before versioning: the query gives columns of the table by name, row_start, and if it has them row_end, row_user, row_context; after add_versioning with backfill => ''lazy'' and before backfill_versions; answers how many versions were written; the owner may (22004, 22023, 23502, 25006, 42501, 42804, 55000)';
 
 CREATE FUNCTION immutable._version_key(target regclass, a text, b text) RETURNS text
 LANGUAGE C STABLE STRICT PARALLEL SAFE

@@ -198,6 +198,15 @@ match_columns(Import *import, TupleDesc columns)
 	for (i = 0; i < import->facts->nkeys; i++)
 		if (import->source[import->facts->key[i] - 1] == 0)
 			refuse(import, "The query lacks a column of the primary key.");
+	/* what history does not know is NULL, if its type allows that */
+	for (i = 0; i < RelationGetDescr(import->rel)->natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(RelationGetDescr(import->rel), i);
+
+		if (!column->attisdropped && import->source[i] == 0 &&
+			get_typtype(column->atttypid) == TYPTYPE_DOMAIN)
+			domain_check((Datum) 0, true, column->atttypid, NULL, NULL);
+	}
 }
 
 /* One column: of the table, or one that says when, who and why. */
