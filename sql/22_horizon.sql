@@ -145,7 +145,9 @@ BEGIN
 	END IF;
 	IF (SELECT c.reloftype FROM pg_class c WHERE c.oid = check_log.log)
 		IS DISTINCT FROM 'immutable.event'::regtype THEN
-		RAISE wrong_object_type USING MESSAGE = format('"%s" is not a log', check_log.log);
+		RAISE wrong_object_type USING
+			MESSAGE = format('"%s" is not a log', check_log.log),
+			HINT = 'immutable.logs shows those that are.';
 	END IF;
 	RETURN QUERY EXECUTE format(
 		'WITH events AS (

@@ -51,7 +51,8 @@ COMMENT ON PROCEDURE immutable.catch_up(regclass) IS
 
 CREATE VIEW immutable.projection_status AS
 SELECT p.target, p.log, p.mode,
-	CASE WHEN p.mode = 'async' AND s.error IS NOT NULL THEN 'halted'
+	CASE WHEN r.is_denied THEN 'denied'
+		WHEN p.mode = 'async' AND s.error IS NOT NULL THEN 'halted'
 		WHEN immutable._projection_is_stale(p.target) THEN 'stale'
 		WHEN p.mode = 'async' AND m.safe_position > s.position THEN 'behind'
 		WHEN p.mode = 'inline' OR m.safe_position IS NOT NULL THEN 'current'
@@ -63,13 +64,19 @@ SELECT p.target, p.log, p.mode,
 	CASE WHEN p.mode = 'async' AND m.safe_position > s.position
 		THEN EXTRACT(epoch FROM immutable._oldest_wait(p.log, s.position, m.safe_position))::double precision
 		WHEN m.safe_position IS NOT NULL THEN 0 END AS lag_seconds,
-	s.refreshed_at, s.error, s.error_sqlstate, s.error_position, s.error_event,
+	s.refreshed_at,
+	CASE WHEN r.is_denied THEN pg_catalog.format('role %I may not read log %s', pg_catalog.pg_get_userbyid(c.relowner), p.log)
+		ELSE s.error END AS error,
+	CASE WHEN r.is_denied THEN '42501' ELSE s.error_sqlstate END AS error_sqlstate,
+	s.error_position, s.error_event,
 	immutable._worker_pid() AS worker
 FROM immutable.projections p
 	JOIN immutable.projection_positions s ON s.target = p.target
 	JOIN pg_catalog.pg_class c ON c.oid = p.target
 	CROSS JOIN LATERAL (SELECT immutable._safe_position(p.log) AS safe_position) m
+	CROSS JOIN LATERAL (SELECT p.mode = 'async'
+		AND NOT pg_catalog.has_table_privilege(c.relowner, p.log::oid, 'SELECT') AS is_denied) r
 WHERE pg_catalog.pg_has_role(c.relowner, 'USAGE');
 COMMENT ON VIEW immutable.projection_status IS
-'the caller''s projections: state is current, behind (events are readable that it has not folded), halted (the event at error_position fails), or stale (the reducer has changed since the rows were folded; rebuild them); lag_events counts positions, of all streams and types; lag_seconds is the age of the oldest';
+'the caller''s projections: state is current, behind (events are readable that it has not folded), halted (the event at error_position fails), denied (its owner may not read the log; it goes on when he may again), or stale (the reducer has changed since the rows were folded; rebuild them); lag_events counts positions, of all streams and types; lag_seconds is the age of the oldest';
 GRANT SELECT ON immutable.projection_status TO PUBLIC;

@@ -74,7 +74,7 @@ CREATE FUNCTION immutable._finish_backfill(target regclass) RETURNS void
 LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'ie_finish_backfill';
 COMMENT ON FUNCTION immutable._finish_backfill(regclass) IS
-'note that every row of a table has been recorded (42501)';
+'note that every row of a table has been recorded, if so it is (42501, 55000)';
 
 -- A procedure that commits cannot pin its search_path: all names are qualified.
 CREATE PROCEDURE immutable.backfill_versions(target regclass, batch integer DEFAULT 10000)
@@ -128,7 +128,7 @@ CREATE FUNCTION immutable.import_versions(target regclass, query text) RETURNS b
 LANGUAGE C VOLATILE PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'ie_import_versions';
 COMMENT ON FUNCTION immutable.import_versions(regclass, text) IS
-'take over history from before versioning: the query gives columns of the table by name, row_start, and if it has them row_end, row_user, row_context; after add_versioning with backfill => ''lazy'' and before backfill_versions; answers how many versions were written; the owner may (22004, 22023, 25006, 42501, 42804, 55000)';
+'take over history from before versioning: the query gives columns of the table by name, row_start, and if it has them row_end, row_user, row_context; after add_versioning with backfill => ''lazy'' and before backfill_versions; answers how many versions were written; the owner may (22004, 22023, 23502, 25006, 42501, 42804, 55000)';
 
 CREATE FUNCTION immutable._version_key(target regclass, a text, b text) RETURNS text
 LANGUAGE C STABLE STRICT PARALLEL SAFE
@@ -154,7 +154,9 @@ BEGIN
 		RAISE null_value_not_allowed USING MESSAGE = 'target, key and version must not be NULL';
 	END IF;
 	IF versions IS NULL THEN
-		RAISE wrong_object_type USING MESSAGE = format('table %s is not versioned', target);
+		RAISE wrong_object_type USING
+			MESSAGE = format('table %s is not versioned', target),
+			HINT = 'Call immutable.add_versioning.';
 	END IF;
 	IF jsonb_typeof(key) <> 'object' THEN
 		RAISE invalid_parameter_value USING MESSAGE = 'key must be a JSON object',
@@ -165,7 +167,8 @@ BEGIN
 	INTO found USING key, version;
 	IF found IS NULL THEN
 		RAISE invalid_parameter_value USING
-			MESSAGE = format('table %s has no version %s of key %s', target, version, key);
+			MESSAGE = format('table %s has no version %s of key %s', target, version, key),
+			HINT = format('%s shows those there are.', versions);
 	END IF;
 	RETURN found;
 END
@@ -249,7 +252,9 @@ BEGIN
 		RAISE null_value_not_allowed USING MESSAGE = 'target must not be NULL';
 	END IF;
 	IF versions IS NULL THEN
-		RAISE wrong_object_type USING MESSAGE = format('table %s is not versioned', target);
+		RAISE wrong_object_type USING
+			MESSAGE = format('table %s is not versioned', target),
+			HINT = 'Call immutable.add_versioning.';
 	END IF;
 	SELECT array_agg(a.attname ORDER BY k.n) INTO keys
 	FROM pg_index i, unnest(i.indkey) WITH ORDINALITY k(attnum, n), pg_attribute a

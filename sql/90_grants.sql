@@ -1,4 +1,5 @@
--- Who may call what: trigger functions and administration are not for PUBLIC.
+-- Who may call what: trigger functions and administration are not for PUBLIC. But
+-- immutable._version is: who adds a partition to a versioned table makes a trigger.
 
 REVOKE EXECUTE ON FUNCTION immutable._guard() FROM PUBLIC;
 REVOKE EXECUTE ON FUNCTION immutable._registry_changed() FROM PUBLIC;

@@ -21,7 +21,7 @@ COMMENT ON COLUMN immutable.logs.relation IS
 'the log';
 
 COMMENT ON COLUMN immutable.projection_status.state IS
-'current; behind: it has still to fold readable events; halted: the event at error_position fails; stale: the reducer has changed since the rows were folded';
+'current; behind: it has still to fold readable events; halted: the event at error_position fails; denied: its owner may not read the log; stale: the reducer has changed since the rows were folded';
 COMMENT ON COLUMN immutable.projection_status.position IS
 'the read model has everything up to here';
 COMMENT ON COLUMN immutable.projection_status.lag_events IS

@@ -141,7 +141,8 @@ check_range(const IeBatch *batch, int64 position, bool event)
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("position " INT64_FORMAT " is not among what was polled", position),
 			 errdetail("Everything up to " INT64_FORMAT " is done, and " INT64_FORMAT " is the last event that was handed out.",
-					   batch->done, batch->delivered)));
+					   batch->done, batch->delivered),
+			 errhint("Give the position of an event that poll returned and that is not done yet.")));
 }
 
 /* Move on; when all that was handed out is done, the lease is over. */
@@ -202,7 +203,8 @@ move_cursor(text *name, const IeBatch *batch, int64 position, bool over)
 						  4, types, values, NULL, NULL, NULL) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
-				 errmsg("consumer \"%s\" does not exist", text_to_cstring(name))));
+				 errmsg("consumer \"%s\" does not exist", text_to_cstring(name)),
+				 errhint("immutable.create_consumer makes one.")));
 }
 
 /* An event has failed: set its stream aside; the others go on. */
@@ -310,7 +312,8 @@ refuse_event(int64 position)
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("position " INT64_FORMAT " is not among what was polled", position),
-			 errdetail("It is no event, or one of another shard, type or stream.")));
+			 errdetail("It is no event, or one of another shard, type or stream."),
+			 errhint("Give the position of an event that poll returned.")));
 }
 
 /* Hold a lease for longer. */
@@ -331,7 +334,8 @@ ie_renew(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("consumer \"%s\" is held by this transaction, not by a lease",
-						text_to_cstring(name))));
+						text_to_cstring(name)),
+				 errhint("Pass lease => '30s' to poll for what must outlast the transaction.")));
 	values[0] = PointerGetDatum(name);
 	values[1] = CStringGetTextDatum(batch.token);
 	values[2] = PG_GETARG_DATUM(1);

@@ -76,8 +76,7 @@ ie_enable_commands(PG_FUNCTION_ARGS)
 	ie_require_arg(fcinfo, 0, "log");
 	PreventCommandDuringRecovery("immutable.enable_commands()");
 	/* one at a time, and appends may go on */
-	target = ie_open_whole_log(PG_GETARG_OID(0), ShareUpdateExclusiveLock);
-	ie_check_owner(target.log);
+	target = ie_open_own_log(PG_GETARG_OID(0), ShareUpdateExclusiveLock);
 	relid = ie_side_table(REGISTRY, PG_GETARG_OID(0));
 	table = open_table(relid, AccessShareLock);
 	if (table != NULL)

@@ -76,7 +76,8 @@ ie_create_consumer(PG_FUNCTION_ARGS)
 						  7, types, values, nulls, NULL, NULL) == 0)
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
-				 errmsg("consumer \"%s\" already exists", text_to_cstring(name))));
+				 errmsg("consumer \"%s\" already exists", text_to_cstring(name)),
+				 errhint("Give it another name, or call immutable.drop_consumer first.")));
 	ie_registry_query("INSERT INTO immutable.consumer_shards (consumer, shard, log, position)"
 					  " SELECT $1, shard, $2, $8"
 					  " FROM pg_catalog.generate_series(0, $6 OPERATOR(pg_catalog.-) 1) shard",
@@ -194,7 +195,8 @@ check_right(const char *owner)
 	if (OidIsValid(role) ? !has_privs_of_role(GetUserId(), role) : !superuser())
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
-				 errmsg("permission denied for consumer of role \"%s\"", owner)));
+				 errmsg("permission denied for consumer of role \"%s\"", owner),
+				 errhint("SET ROLE to that role, or to one that is a member of it.")));
 }
 
 /* Read a shard: by its number, or by the token of its lease. */
@@ -337,7 +339,8 @@ ie_unpark(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("stream \"%s\" is not parked for consumer \"%s\"",
-						text_to_cstring(PG_GETARG_TEXT_PP(1)), text_to_cstring(name))));
+						text_to_cstring(PG_GETARG_TEXT_PP(1)), text_to_cstring(name)),
+				 errhint("immutable.parked shows what is parked.")));
 	PG_RETURN_VOID();
 }
 

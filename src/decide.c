@@ -102,7 +102,8 @@ check_function(Oid function, HeapTuple *tuple)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("function %s cannot be a decider",
 						format_procedure(function)),
-				 errdetail("A decider is a plain function that returns an array of immutable.new_event.")));
+				 errdetail("A decider is a plain function that returns an array of immutable.new_event."),
+				 errhint("Declare it as f(state, command jsonb) RETURNS immutable.new_event[].")));
 	acl = ie_function_aclcheck(function, GetUserId());
 	if (acl != ACLCHECK_OK)
 		aclcheck_error(acl, OBJECT_FUNCTION, NameStr(proc->proname));

@@ -22,7 +22,8 @@ ie_check_stream(const text *stream)
 				 errmsg("stream name is too long"),
 				 errdetail("It has %zu bytes, at most %d are allowed.",
 						   (size_t) VARSIZE_ANY_EXHDR(stream),
-						   IE_MAX_STREAM_BYTES)));
+						   IE_MAX_STREAM_BYTES),
+				 errhint("Name the stream by an id, and put the rest into data or metadata.")));
 }
 
 /* What must hold of every event, from whatever source it comes. */
@@ -36,7 +37,8 @@ ie_check_event(const IeEvent *event)
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("type \"%s\" is reserved",
 						text_to_cstring(event->type)),
-				 errdetail("Types that begin with \"$\" belong to the extension.")));
+				 errdetail("Types that begin with \"$\" belong to the extension."),
+				 errhint("Choose a type that begins otherwise.")));
 	if (event->schema_version < 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

@@ -84,6 +84,7 @@ check_partitioned(Relation log, Relation rel)
 				 errmsg("log \"%s\" cannot be read by stream",
 						RelationGetRelationName(log)),
 				 errdetail("A log is partitioned by hash of stream, with a partition for every remainder."),
+				 errhint("Put back what immutable.create_log had made."),
 				 errtable(log)));
 }
 

@@ -107,7 +107,8 @@ get_reducer(FunctionCallInfo fcinfo)
 				 errmsg("reducer must be the same for all rows"),
 				 errdetail("It was %s, then %s.",
 						   format_procedure(ie_reducer_function(reducer)),
-						   format_procedure(PG_GETARG_OID(ARG_REDUCER)))));
+						   format_procedure(PG_GETARG_OID(ARG_REDUCER))),
+				 errhint("Write one fold for each reducer, with FILTER to choose its rows.")));
 	else if (!ie_reducer_is_current(reducer))
 		ie_reducer_check_types(reducer);
 	return reducer;

@@ -54,6 +54,7 @@ extern void ie_start_at_commit(void);
 
 extern Relation ie_open_relation(Oid relid, LOCKMODE lockmode);
 extern void ie_check_owner(Relation rel);
+extern Relation ie_open_own_relation(Oid relid, LOCKMODE lockmode);
 extern Oid	ie_event_type(void);
 extern bool ie_is_log(Relation rel);
 extern bool ie_is_log_oid(Oid relid);

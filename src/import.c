@@ -82,6 +82,7 @@ begin(Relation log, ImportKey key)
 				 errmsg("cannot import into log \"%s\"",
 						RelationGetRelationName(log)),
 				 errdetail("Its columns are not as create_log made them."),
+				 errhint("Import into a log that immutable.create_log made."),
 				 errtable(log)));
 	if (ie_projector_problem(log) != NULL)
 		ereport(ERROR,
@@ -89,6 +90,7 @@ begin(Relation log, ImportKey key)
 				 errmsg("cannot import into log \"%s\"",
 						RelationGetRelationName(log)),
 				 errdetail("%s.", ie_projector_problem(log)),
+				 errhint("Call immutable.set_projection_mode(..., 'inline') for its read models to put it back, and compare them with the log."),
 				 errtable(log)));
 	LockRelationOid(sequence, ShareRowExclusiveLock);
 	current.shown = shown_position(key.log, sequence);
@@ -142,6 +144,7 @@ ie_import_row(Relation rel, TupleTableSlot *slot)
 				 errmsg("cannot import into \"%s\"",
 						RelationGetRelationName(rel)),
 				 errdetail("Its columns are not those of its log."),
+				 errhint("Import into the log itself."),
 				 errtable(rel)));
 	ie_event_from_slot(slot, &event);
 	ie_check_event(&event);
@@ -198,6 +201,7 @@ ie_sync_position(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("log \"%s\" has no sequence",
 						RelationGetRelationName(target.log)),
+				 errhint("ALTER SEQUENCE ... OWNED BY the column position, and let its default be nextval of it."),
 				 errtable(target.log)));
 	LockRelationOid(sequence, ShareRowExclusiveLock);
 	highest = ie_highest_position(target.log);

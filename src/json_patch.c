@@ -313,5 +313,6 @@ refuse(const Operation *operation, const char *problem)
 	ereport(ERROR,
 			(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 			 errmsg("cannot apply operation %d of a JSON Patch", operation->number),
-			 errdetail("%s", problem)));
+			 errdetail("%s", problem),
+			 errhint("The patch must fit the document that the earlier events give.")));
 }

@@ -4,7 +4,7 @@
  * Equal keys have equal hash values, also where equal values need not look
  * alike: then their type has to have a hash function.
  */
-#include "rebuild.h"
+#include "projection.h"
 
 #include "common/hashfn.h"
 #include "utils/builtins.h"
@@ -48,9 +48,27 @@ ie_key_space(const IeProjection *projection)
 					 errmsg("read model \"%s\" cannot be folded anew",
 							projection->name),
 					 errdetail("Values of type %s, which is in its key, have no hash function.",
-							   format_type_be(key->type))));
+							   format_type_be(key->type)),
+					 errhint("Use a type that has a hash function, such as text.")));
 	}
 	return keys;
+}
+
+/* Have all keys hash values? */
+bool
+ie_has_key_hash(const IeProjection *projection)
+{
+	int			i;
+
+	for (i = 0; i < projection->nkeys; i++)
+	{
+		const IeKeyColumn *key = &projection->keys[i];
+
+		if (!key->equal_image &&
+			!OidIsValid(lookup_type_cache(key->type, TYPECACHE_HASH_PROC)->hash_proc))
+			return false;
+	}
+	return true;
 }
 
 /* The hash value of a key. */

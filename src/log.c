@@ -83,6 +83,19 @@ ie_open_whole_log(Oid relid, LOCKMODE lockmode)
 	return target;
 }
 
+/* The same for its owner: nobody else may queue for the lock. */
+IeTarget
+ie_open_own_log(Oid relid, LOCKMODE lockmode)
+{
+	IeTarget	target = ie_open_whole_log(relid, AccessShareLock);
+
+	ie_check_owner(target.log);
+	relation_close(target.log, AccessShareLock);
+	target = ie_open_whole_log(relid, lockmode);
+	ie_check_owner(target.log);
+	return target;
+}
+
 /*
  * Lock and open what can be read in order of position: a log as a whole, or a
  * version table that has an index for it.
@@ -372,7 +385,8 @@ leaf_of_stream(Relation rel, const text *stream)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("log \"%s\" has no partition for this stream",
 						RelationGetRelationName(rel)),
-				 errdetail("A log is partitioned by hash of stream, with a partition for every remainder.")));
+				 errdetail("A log is partitioned by hash of stream, with a partition for every remainder."),
+				 errhint("Put back what immutable.create_log had made.")));
 	return parts->oids[index];
 }
 
@@ -390,6 +404,8 @@ ie_version_index(Relation log, Relation rel)
 				 errdetail("In \"%s\", %s.", RelationGetRelationName(rel),
 						   facts->problem != NULL ? facts->problem
 						   : "there is no index, it is no plain table"),
+				 errhint("%s", facts->problem != NULL ? facts->remedy
+						 : "Detach what is no plain table."),
 				 errtable(log)));
 	return facts->version_index;
 }

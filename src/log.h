@@ -40,6 +40,7 @@ typedef struct IeTarget
 
 extern IeTarget ie_open_log(Oid relid, const text *stream, LOCKMODE lockmode);
 extern IeTarget ie_open_whole_log(Oid relid, LOCKMODE lockmode);
+extern IeTarget ie_open_own_log(Oid relid, LOCKMODE lockmode);
 extern IeTarget ie_open_ordered(Oid relid, LOCKMODE lockmode);
 extern bool ie_is_btree_on(Relation index, int column);
 extern Oid	ie_position_index(Relation rel, bool missing_ok);

@@ -162,7 +162,8 @@ check_ids(const IeNewEvents *batch)
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("event id \"%s\" is given twice",
-							DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(ids[i]))))));
+							DatumGetCString(DirectFunctionCall1(uuid_out, UUIDPGetDatum(ids[i])))),
+					 errhint("Give each event an id of its own.")));
 	pfree(ids);
 }
 

@@ -137,16 +137,13 @@ is_left_alone(Oid target)
 {
 	Oid			types[] = {REGCLASSOID};
 	Datum		values[] = {ObjectIdGetDatum(target)};
-	Relation	rel;
 
 	if (!ie_is_read_model(target) ||
 		ie_registry_query("SELECT 1 FROM immutable.projections p"
 						  " WHERE p.target OPERATOR(pg_catalog.=) $1::pg_catalog.oid",
 						  1, types, values, NULL, NULL, NULL) > 0)
 		return false;
-	rel = ie_open_relation(target, AccessExclusiveLock);
-	ie_check_owner(rel);
-	relation_close(rel, NoLock);
+	relation_close(ie_open_own_relation(target, AccessExclusiveLock), NoLock);
 	return true;
 }
 
@@ -193,7 +190,8 @@ ie_check_projection_right(const IeProjection *projection)
 		ereport(ERROR,
 				(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
 				 errmsg("permission denied for projection \"%s\"",
-						projection->name)));
+						projection->name),
+				 errhint("SET ROLE to the role that made the projection, or to one that is a member of it.")));
 }
 
 /* inline or async? */
@@ -218,9 +216,8 @@ read_mode(FunctionCallInfo fcinfo, int argno)
 static void
 check_target(Oid target)
 {
-	Relation	rel = ie_open_relation(target, ShareRowExclusiveLock);
+	Relation	rel = ie_open_own_relation(target, ShareRowExclusiveLock);
 
-	ie_check_owner(rel);
 	if ((rel->rd_rel->relkind != RELKIND_RELATION &&
 		 rel->rd_rel->relkind != RELKIND_PARTITIONED_TABLE) ||
 		rel->rd_rel->relispartition || has_superclass(target) ||
@@ -232,12 +229,14 @@ check_target(Oid target)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" cannot be a read model", RelationGetRelationName(rel)),
-				 errdetail("A read model is a permanent table, not immutable, not a partition, without inheritance, rules and FORCE ROW LEVEL SECURITY.")));
+				 errdetail("A read model is a permanent table, not immutable, not a partition, without inheritance, rules and FORCE ROW LEVEL SECURITY."),
+				 errhint("Make an empty table for it.")));
 	if (ie_is_read_model(target))
 		ereport(ERROR,
 				(errcode(ERRCODE_DUPLICATE_OBJECT),
 				 errmsg("\"%s\" is the read model of a projection already",
-						RelationGetRelationName(rel))));
+						RelationGetRelationName(rel)),
+				 errhint("Call immutable.drop_projection first, or make another table.")));
 	if (has_rows(rel))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
@@ -264,12 +263,11 @@ has_rows(Relation rel)
 	return found;
 }
 
-/* A log that the caller may read, and make a trigger on. */
+/* A log that the caller may read, and make a trigger on; then it is locked. */
 static void
 check_log(Oid log, bool is_inline)
 {
-	IeTarget	target = ie_open_whole_log(log, is_inline
-										   ? ShareRowExclusiveLock : AccessShareLock);
+	IeTarget	target = ie_open_whole_log(log, AccessShareLock);
 	AclResult	acl = ACLCHECK_OK;
 
 	ie_check_access(target.log, ACL_SELECT);
@@ -278,6 +276,8 @@ check_log(Oid log, bool is_inline)
 	if (acl != ACLCHECK_OK)
 		aclcheck_error(acl, OBJECT_TABLE, RelationGetRelationName(target.log));
 	ie_close_log(&target);
+	if (is_inline)
+		LockRelationOid(log, ShareRowExclusiveLock);
 }
 
 /* Across streams, transactions reach a row in any order. */

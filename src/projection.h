@@ -7,6 +7,7 @@
 #include "fold.h"
 #include "projected.h"
 #include "read_log.h"
+#include "states.h"
 
 #include "access/htup_details.h"
 #include "compat.h"
@@ -90,6 +91,28 @@ typedef struct IeKeyGroup
 	HeapTupleHeader row;		/* as it stands; NULL: there is none */
 	HeapTupleHeader result;		/* as it will be; NULL: none */
 } IeKeyGroup;
+
+/* That an event concerns a row. */
+typedef struct IeConcern
+{
+	Datum	   *key;
+	int			event;
+	int			group;			/* for key_groups.c */
+} IeConcern;
+
+/* key_hash.c: hash values of the keys of a read model's rows */
+
+typedef struct IeKeyHash IeKeyHash;
+
+extern IeKeySpace ie_key_space(const IeProjection *projection);
+extern bool ie_has_key_hash(const IeProjection *projection);
+extern uint32 ie_hash_key(const void *arg, const Datum *key);
+
+/* key_groups.c: the events of a batch, by the key of the row they concern */
+
+extern int	ie_group_by_key(const IeProjection *projection,
+							IeConcern *concerns, Size count,
+							IeKeyGroup **groups);
 
 /* attempt.c: do something that may fail */
 

@@ -302,7 +302,8 @@ read_registry(IeProjection *projection)
 		forget(projection);
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not the read model of a projection", name)));
+				 errmsg("\"%s\" is not the read model of a projection", name),
+				 errhint("immutable.create_projection makes it one.")));
 	}
 	projection->name = MemoryContextStrdup(projection->context, name);
 	projection->owner = owner_of(target);

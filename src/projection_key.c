@@ -75,7 +75,8 @@ ie_prepare_keys(IeProjection *projection, Relation target, Relation log)
 	if (fans > 1)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("only one expression of a key can be an array")));
+				 errmsg("only one expression of a key can be an array"),
+				 errhint("Let the others give one value for each event.")));
 }
 
 /* Note the columns of the primary key. */
@@ -97,7 +98,8 @@ describe_key(IeProjection *projection, Relation target)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("the primary key of \"%s\" is not a btree",
-						RelationGetRelationName(target))));
+						RelationGetRelationName(target)),
+				 errhint("Make a primary key without WITHOUT OVERLAPS.")));
 	projection->nkeys = IndexRelationGetNumberOfKeyAttributes(index);
 	projection->keys = palloc0(projection->nkeys * sizeof(IeKeyColumn));
 	for (i = 0; i < projection->nkeys; i++)
@@ -113,14 +115,16 @@ describe_key(IeProjection *projection, Relation target)
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("primary key column \"%s\" of \"%s\" is generated",
 							NameStr(column->attname), RelationGetRelationName(target)),
-					 errdetail("The key of a read model comes from its events.")));
+					 errdetail("The key of a read model comes from its events."),
+					 errhint("Make it a plain column.")));
 		if (!OidIsValid(get_array_type(column->atttypid)))
 			ereport(ERROR,
 					(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 					 errmsg("primary key column \"%s\" of \"%s\" has type %s, of which there are no arrays",
 							NameStr(column->attname), RelationGetRelationName(target),
 							format_type_be(column->atttypid)),
-					 errdetail("Rows are found by arrays of keys.")));
+					 errdetail("Rows are found by arrays of keys."),
+					 errhint("Give the column a type that has them, such as text or uuid.")));
 		key->type = column->atttypid;
 		key->typmod = column->atttypmod;
 		key->collation = column->attcollation;
@@ -182,7 +186,8 @@ prepare_expression(IeProjection *projection, IeKeyColumn *key,
 				 errmsg("key expression \"%s\" does not give column \"%s\"",
 						text, column),
 				 errdetail("It has type %s, the column has type %s.",
-						   format_type_be(type), format_type_be(key->type))));
+						   format_type_be(type), format_type_be(key->type)),
+				 errhint("Cast the expression to the type of the column.")));
 	assign_expr_collations(state, expression);
 	free_parsestate(state);
 	error_context_stack = callback.previous;
@@ -229,19 +234,22 @@ check_expression(ParseState *state, Node *expression, const char *text)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("key expression \"%s\" is more than an expression over one event", text),
-				 errdetail("Subqueries, aggregates and functions that return sets cannot be used.")));
+				 errdetail("Subqueries, aggregates and functions that return sets cannot be used."),
+				 errhint("Put what is more into an IMMUTABLE or STABLE function of the event's columns.")));
 	pull_varattnos(expression, 1, &columns);
 	if (bms_next_member(columns, -1) >= 0 &&
 		bms_next_member(columns, -1) < 0 - FirstLowInvalidHeapAttributeNumber)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("key expression \"%s\" uses a system column", text),
-				 errdetail("It is no property of the event.")));
+				 errdetail("It is no property of the event."),
+				 errhint("Use the columns of the event: position, stream, id, data and so on.")));
 	if (contain_volatile_functions(expression))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("key expression \"%s\" is VOLATILE", text),
-				 errdetail("The same event could concern another row the next time.")));
+				 errdetail("The same event could concern another row the next time."),
+				 errhint("Use functions that are IMMUTABLE or STABLE.")));
 }
 
 /* Say of which expression an error is. */

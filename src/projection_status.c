@@ -194,17 +194,20 @@ check_skip(const IeProjection *projection, int64 position)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("projection \"%s\" is inline", projection->name),
-				 errdetail("An event that it cannot fold is not appended.")));
+				 errdetail("An event that it cannot fold is not appended."),
+				 errhint("Correct the reducer, or the events.")));
 	if (position <= standing.position)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("projection \"%s\" has passed position " INT64_FORMAT,
 						projection->name, position),
-				 errdetail("It is at position " INT64_FORMAT ".", standing.position)));
+				 errdetail("It is at position " INT64_FORMAT ".", standing.position),
+				 errhint("Correct the reducer, and CALL immutable.rebuild to fold that event otherwise.")));
 	if (!is_in_log(projection, position))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("there is no event at position " INT64_FORMAT, position)));
+				 errmsg("there is no event at position " INT64_FORMAT, position),
+				 errhint("immutable.projection_status shows the position of the event that failed.")));
 }
 
 /* Is there an event at this position, for the projection to see? */

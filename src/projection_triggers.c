@@ -58,7 +58,8 @@ ie_refuse_meddling(const IeProjection *projection)
 			(errcode(ERRCODE_TRIGGERED_DATA_CHANGE_VIOLATION),
 			 errmsg("a trigger on read model \"%s\" suppressed or moved a row",
 					projection->name),
-			 errdetail("Which rows there are, and their keys, is decided by the events.")));
+			 errdetail("Which rows there are, and their keys, is decided by the events."),
+			 errhint("Let the trigger return NEW with the key as it is, and OLD for DELETE.")));
 }
 
 /* Let a log project what is appended to it. */

@@ -17,13 +17,6 @@
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 
-/* That an event concerns a row. */
-typedef struct Concern
-{
-	Datum	   *key;
-	int			event;
-} Concern;
-
 /* One batch on its way into a read model. */
 typedef struct Batch
 {
@@ -39,8 +32,6 @@ static HeapTuple current_event = NULL;	/* being folded, or NULL */
 static bool is_wanted(const IeProjection *projection, TupleTableSlot *event);
 static bool has_type(ArrayType *types, const text *type);
 static void group_events(Batch *batch);
-static void make_groups(Batch *batch, const Concern *concerns, Size count);
-static int	compare_concerns(const void *a, const void *b, void *projection);
 static void project_alone(Batch *batch);
 static void project_among_others(Batch *batch);
 static void project_directly(Batch *batch, IeDirect *direct);
@@ -158,7 +149,7 @@ static void
 group_events(Batch *batch)
 {
 	IeProjection *projection = batch->projection;
-	Concern    *concerns = NULL;
+	IeConcern  *concerns = NULL;
 	Size		capacity = 0;
 	Size		count = 0;
 	Size		i;
@@ -177,55 +168,15 @@ group_events(Batch *batch)
 			if (count == capacity)
 			{
 				capacity = Max(64, 2 * capacity);
-				concerns = concerns == NULL ? palloc(capacity * sizeof(Concern))
-					: repalloc_huge(concerns, capacity * sizeof(Concern));
+				concerns = concerns == NULL ? palloc(capacity * sizeof(IeConcern))
+					: repalloc_huge(concerns, capacity * sizeof(IeConcern));
 			}
-			concerns[count++] = (Concern) {lfirst(cell), (int) i};
+			concerns[count++] = (IeConcern) {.key = lfirst(cell), .event = (int) i};
 		}
 	}
 	current_event = NULL;
-	if (count == 0)
-		return;
-	qsort_arg(concerns, count, sizeof(Concern), compare_concerns, projection);
-	make_groups(batch, concerns, count);
-}
-
-/* Slices of the sorted concerns that have the same key. */
-static void
-make_groups(Batch *batch, const Concern *concerns, Size count)
-{
-	IeProjection *projection = batch->projection;
-	int		   *numbers = palloc_extended(count * sizeof(int), MCXT_ALLOC_HUGE);
-	IeKeyGroup *group = NULL;
-	Size		i;
-
-	batch->groups = palloc_extended(count * sizeof(IeKeyGroup),
-									MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO);
-	for (i = 0; i < count; i++)
-	{
-		numbers[i] = concerns[i].event;
-		if (group == NULL ||
-			ie_compare_keys(projection, concerns[i].key, group->key) != 0)
-		{
-			group = &batch->groups[batch->count++];
-			group->key = concerns[i].key;
-			group->events = &numbers[i];
-		}
-		else if (concerns[i].event == concerns[i - 1].event)
-			continue;			/* an array that names a key twice */
-		group->events[group->nevents++] = concerns[i].event;
-	}
-}
-
-/* Order by key, then by position. */
-static int
-compare_concerns(const void *a, const void *b, void *projection)
-{
-	const Concern *x = a;
-	const Concern *y = b;
-	int			result = ie_compare_keys(projection, x->key, y->key);
-
-	return result != 0 ? result : (x->event > y->event) - (x->event < y->event);
+	if (count > 0)
+		batch->count = ie_group_by_key(projection, concerns, count, &batch->groups);
 }
 
 /* Load, fold and write: nobody else writes to this read model. */

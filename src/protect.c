@@ -83,18 +83,16 @@ ie_protect(PG_FUNCTION_ARGS)
 static List *
 lock_family(Oid target, LOCKMODE lockmode)
 {
-	Relation	rel = ie_open_relation(target, AccessShareLock);
 	List	   *family;
 	ListCell   *cell;
 
-	ie_check_owner(rel);
-	relation_close(rel, AccessShareLock);
 	/* find_all_inheritors locks what is below, not the table itself */
-	relation_close(ie_open_relation(target, lockmode), NoLock);
+	relation_close(ie_open_own_relation(target, lockmode), NoLock);
 	family = find_all_inheritors(target, lockmode, NULL);
 	foreach(cell, family)
 	{
-		rel = ie_open_relation(lfirst_oid(cell), NoLock);
+		Relation	rel = ie_open_relation(lfirst_oid(cell), NoLock);
+
 		ie_check_owner(rel);
 		relation_close(rel, NoLock);
 	}
@@ -111,7 +109,8 @@ check_protectable(Relation rel)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("cannot protect \"%s\"", RelationGetRelationName(rel)),
-				 errdetail("It is not a table.")));
+				 errdetail("It is not a table."),
+				 errhint("Give an ordinary or a partitioned table.")));
 	if (rel->rd_rel->relpersistence != RELPERSISTENCE_PERMANENT)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
@@ -123,7 +122,8 @@ check_protectable(Relation rel)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("cannot protect \"%s\"", RelationGetRelationName(rel)),
-				 errdetail("It is a read model: its projection changes its rows.")));
+				 errdetail("It is a read model: its projection changes its rows."),
+				 errhint("Its log is immutable already.")));
 	ie_check_lasting(RelationGetRelid(rel));
 	if (rel->rd_rules != NULL)
 		ereport(ERROR,
@@ -276,7 +276,8 @@ ie_unprotect(PG_FUNCTION_ARGS)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("table \"%s\" is not protected",
-						get_rel_name(PG_GETARG_OID(0)))));
+						get_rel_name(PG_GETARG_OID(0))),
+				 errhint("immutable.protected_tables shows those that are.")));
 	/* it may be dropped now, or its positions rewritten */
 	if (ie_is_version_table_oid(PG_GETARG_OID(0)))
 		ie_forget_log(PG_GETARG_OID(0));
@@ -297,7 +298,8 @@ ie_drop_log(PG_FUNCTION_ARGS)
 	if (!ie_is_log(rel) || rel->rd_rel->relispartition)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("\"%s\" is not a log", RelationGetRelationName(rel))));
+				 errmsg("\"%s\" is not a log", RelationGetRelationName(rel)),
+				 errhint("immutable.logs shows those that are.")));
 	name = ie_qualified_name(rel);
 	relation_close(rel, AccessShareLock);
 	disarm(PG_GETARG_OID(0), PG_GETARG_BOOL(1), "drop");
@@ -355,7 +357,8 @@ check_whole(Oid target)
 		ereport(ERROR,
 				(errcode(ERRCODE_RESTRICT_VIOLATION),
 				 errmsg("cannot unprotect \"%s\"", get_rel_name(target)),
-				 errdetail("It is the audit trail of the guards.")));
+				 errdetail("It is the audit trail of the guards."),
+				 errhint("It goes with the extension.")));
 	if (OidIsValid(parent))
 		ereport(ERROR,
 				(errcode(ERRCODE_RESTRICT_VIOLATION),

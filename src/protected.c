@@ -220,7 +220,8 @@ ie_refuse_guard_name(const char *name)
 	ereport(ERROR,
 			(errcode(ERRCODE_RESERVED_NAME),
 			 errmsg("trigger name \"%s\" is reserved", name),
-			 errdetail("Triggers of immutable tables and read models have it.")));
+			 errdetail("Triggers of immutable tables and read models have it."),
+			 errhint("Choose another name.")));
 }
 
 /* Has the table a guard of this name? */

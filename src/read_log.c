@@ -20,26 +20,30 @@
 #include "utils/snapmgr.h"
 #include "utils/tuplestore.h"
 
-/* Takes the events of a log that has upcasters, and upcasts them. */
-typedef struct UpcastReceiver
+/* Takes the events of a log, and upcasts them if it has upcasters. */
+typedef struct EventReceiver
 {
 	DestReceiver receiver;
-	IeUpcasts  *upcasts;
-	Tuplestorestate *store;
+	IeUpcasts  *upcasts;		/* NULL: none, the query selects */
+	IeTakeEvent take;
+	void	   *state;
 	int64		left;			/* of max_events */
 	const IePositions *as_recorded;
 	Datum	   *types;			/* as handed out; NULL: all */
 	bool	   *isnull;
 	int			ntypes;
-} UpcastReceiver;
+} EventReceiver;
 
 static SPIPlanPtr prepare(Relation log, const IeSelection *selection,
 						  const IeUpcasts *upcasts, int ntypes, Oid *types);
+static void run(Relation log, const IeSelection *selection, Snapshot snapshot,
+				IeUpcasts *upcasts, DestReceiver *receiver);
 static DestReceiver *make_receiver(IeUpcasts *upcasts,
 								   const IeSelection *selection,
-								   Tuplestorestate *store);
+								   IeTakeEvent take, void *state);
+static void store_event(TupleTableSlot *event, void *store);
 static bool receive_event(TupleTableSlot *slot, DestReceiver *self);
-static bool is_selected(const UpcastReceiver *receiver, TupleTableSlot *event);
+static bool is_selected(const EventReceiver *receiver, TupleTableSlot *event);
 static void begin_nothing(DestReceiver *self, int operation, TupleDesc columns);
 static void end_nothing(DestReceiver *self);
 
@@ -77,16 +81,45 @@ ie_read_log(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/*
- * Put the selected events into a tuple store, as the caller may see them. Types
- * are those that events are handed out under: where upcasters may rename them,
- * the query gives all that could get such a type, and the receiver selects.
- */
+/* Put the selected events into a tuple store, as the caller may see them. */
 void
 ie_select_events(Relation log, const IeSelection *selection, Snapshot snapshot,
 				 Tuplestorestate *store)
 {
 	IeUpcasts  *upcasts = ie_upcasts(RelationGetRelid(log));
+	DestReceiver *receiver;
+
+	if (upcasts == NULL)
+	{
+		receiver = CreateDestReceiver(DestTuplestore);
+		SetTuplestoreDestReceiverParams(receiver, store, CurrentMemoryContext,
+										false, NULL, NULL);
+	}
+	else
+		receiver = make_receiver(upcasts, selection, store_event, store);
+	run(log, selection, snapshot, upcasts, receiver);
+}
+
+/* Hand the selected events to a function, one by one. */
+void
+ie_take_events(Relation log, const IeSelection *selection, Snapshot snapshot,
+			   IeTakeEvent take, void *state)
+{
+	IeUpcasts  *upcasts = ie_upcasts(RelationGetRelid(log));
+
+	run(log, selection, snapshot, upcasts,
+		make_receiver(upcasts, selection, take, state));
+}
+
+/*
+ * Run the query for a selection. Types are those that events are handed out
+ * under: where upcasters may rename them, the query gives all that could get
+ * such a type, and the receiver selects.
+ */
+static void
+run(Relation log, const IeSelection *selection, Snapshot snapshot,
+	IeUpcasts *upcasts, DestReceiver *receiver)
+{
 	ArrayType  *recorded = upcasts == NULL || selection->types == NULL
 		? selection->types : ie_upcast_types(upcasts, selection->types);
 	Oid			types[] = {INT8OID, INT8OID, TEXTARRAYOID, TEXTOID, INT8OID,
@@ -109,7 +142,7 @@ ie_select_events(Relation log, const IeSelection *selection, Snapshot snapshot,
 		params->params[i].pflags = PARAM_FLAG_CONST;
 	}
 	options.params = params;
-	options.dest = make_receiver(upcasts, selection, store);
+	options.dest = receiver;
 	PushActiveSnapshot(snapshot);
 	SPI_connect();
 	plan = prepare(log, selection, upcasts, lengthof(types), types);
@@ -160,26 +193,18 @@ prepare(Relation log, const IeSelection *selection, const IeUpcasts *upcasts,
 /* What takes the events that a query gives. */
 static DestReceiver *
 make_receiver(IeUpcasts *upcasts, const IeSelection *selection,
-			  Tuplestorestate *store)
+			  IeTakeEvent take, void *state)
 {
-	UpcastReceiver *receiver;
+	EventReceiver *receiver = palloc0(sizeof(EventReceiver));
 
-	if (upcasts == NULL)
-	{
-		DestReceiver *plain = CreateDestReceiver(DestTuplestore);
-
-		SetTuplestoreDestReceiverParams(plain, store, CurrentMemoryContext,
-										false, NULL, NULL);
-		return plain;
-	}
-	receiver = palloc0(sizeof(UpcastReceiver));
 	receiver->receiver.receiveSlot = receive_event;
 	receiver->receiver.rStartup = begin_nothing;
 	receiver->receiver.rShutdown = end_nothing;
 	receiver->receiver.rDestroy = end_nothing;
 	receiver->receiver.mydest = DestNone;
 	receiver->upcasts = upcasts;
-	receiver->store = store;
+	receiver->take = take;
+	receiver->state = state;
 	receiver->left = selection->max_events;
 	receiver->as_recorded = selection->as_recorded;
 	if (selection->types != NULL)
@@ -189,30 +214,39 @@ make_receiver(IeUpcasts *upcasts, const IeSelection *selection,
 	return &receiver->receiver;
 }
 
+/* Put an event into a tuple store. */
+static void
+store_event(TupleTableSlot *event, void *store)
+{
+	tuplestore_puttupleslot(store, event);
+}
+
 /* Take one event; false when no more are wanted. */
 static bool
 receive_event(TupleTableSlot *slot, DestReceiver *self)
 {
-	UpcastReceiver *receiver = (UpcastReceiver *) self;
+	EventReceiver *receiver = (EventReceiver *) self;
 	bool		isnull;
 	int64		position;
 
 	if (receiver->left <= 0)
 		return false;
-	position = DatumGetInt64(slot_getattr(slot, IE_POSITION, &isnull));
-	if (!ie_has_position(receiver->as_recorded, position))
-		slot = ie_upcast_slot(receiver->upcasts, slot);
-	if (receiver->types == NULL || is_selected(receiver, slot))
+	if (receiver->upcasts != NULL)
 	{
-		tuplestore_puttupleslot(receiver->store, slot);
-		receiver->left--;
+		position = DatumGetInt64(slot_getattr(slot, IE_POSITION, &isnull));
+		if (!ie_has_position(receiver->as_recorded, position))
+			slot = ie_upcast_slot(receiver->upcasts, slot);
+		if (receiver->types != NULL && !is_selected(receiver, slot))
+			return true;
 	}
+	receiver->take(slot, receiver->state);
+	receiver->left--;
 	return receiver->left > 0;
 }
 
 /* Is an event's type, as it is handed out, among those that are wanted? */
 static bool
-is_selected(const UpcastReceiver *receiver, TupleTableSlot *event)
+is_selected(const EventReceiver *receiver, TupleTableSlot *event)
 {
 	bool		isnull;
 	text	   *type = DatumGetTextPP(slot_getattr(event, IE_TYPE, &isnull));

@@ -30,7 +30,11 @@ typedef struct IeSelection
 	const IePositions *as_recorded; /* not to be upcast; NULL: none */
 } IeSelection;
 
+typedef void (*IeTakeEvent) (TupleTableSlot *event, void *state);
+
 extern void ie_select_events(Relation log, const IeSelection *selection,
 							 Snapshot snapshot, Tuplestorestate *store);
+extern void ie_take_events(Relation log, const IeSelection *selection,
+						   Snapshot snapshot, IeTakeEvent take, void *state);
 
 #endif							/* IMMUTABLE_EVENTS_READ_LOG_H */

@@ -9,13 +9,6 @@
 
 #include "port/atomics.h"
 
-/* key_hash.c: hash values of the keys of a read model's rows */
-
-typedef struct IeKeyHash IeKeyHash;
-
-extern IeKeySpace ie_key_space(const IeProjection *projection);
-extern uint32 ie_hash_key(const void *arg, const Datum *key);
-
 /* bulk_fold.c: the rows of a read model, folded from the first event on */
 
 /* Processes that share the keys of a fold; in shared memory. */

@@ -243,7 +243,10 @@ stop_projection(IeRebuild *rebuild)
 		LockRelationOid(projection->log, ShareRowExclusiveLock);
 }
 
-/* Fold all that there is. */
+/*
+ * Fold all that there is. What an asynchronous projection has shown already it
+ * goes on to show, though this backend may know less to be decided.
+ */
 static void
 fold_rest(IeRebuild *rebuild)
 {
@@ -253,7 +256,12 @@ fold_rest(IeRebuild *rebuild)
 	if (rebuild->projection->is_inline)
 		snapshot = RegisterSnapshot(GetLatestSnapshot());
 	else
+	{
+		int64		shown = ie_projection_position(rebuild->target);
+
 		upto = decide(rebuild, &snapshot);
+		upto = Max(upto, shown);
+	}
 	do
 		fold_round(rebuild, upto, snapshot);
 	while (rebuild->left == BATCH);

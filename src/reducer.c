@@ -299,7 +299,8 @@ check_row_type(RowParam *row)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("type %s was changed during the query",
-						format_type_be(row->columns->tdtypeid))));
+						format_type_be(row->columns->tdtypeid)),
+				 errhint("Run the query again.")));
 	row->identifier = identifier;
 }
 

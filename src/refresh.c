@@ -15,7 +15,6 @@
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/tuplestore.h"
 #include "utils/uuid.h"
 
 #define LOCK_PROJECTION	11		/* beside those of streams and consumers */
@@ -32,6 +31,13 @@ typedef struct Batch
 	int			count;
 } Batch;
 
+/* Where events that are read go. */
+typedef struct Taken
+{
+	IeEvents   *events;
+	MemoryContext context;
+} Taken;
+
 static IeProjection *open_projection(Oid target, IeHalt *halt);
 static void compile(void *state);
 static int64 refresh(IeProjection *projection, int64 max_events);
@@ -40,6 +46,7 @@ static void read_some(void *state);
 static void read_events(IeProjection *projection, const IeTarget *log,
 						IeSelection *selection, Snapshot snapshot,
 						IeEvents *events);
+static void take_event(TupleTableSlot *event, void *state);
 static void fold_batch(Batch *batch, IeHalt *halt);
 static void fold_some(void *state);
 
@@ -124,7 +131,9 @@ refresh(IeProjection *projection, int64 max_events)
 	ie_lock_registry("projection_positions", RowExclusiveLock);
 	begin = selection.after = ie_projection_position(projection->target);
 	selection.upto = ie_readable_position(&log, &batch.snapshot);
-	if (selection.upto > begin && !ie_import_runs(log.root->sequence))
+	if (ie_import_runs(log.root->sequence))
+		selection.upto = begin; /* it may still bring events in below */
+	if (selection.upto > begin)
 		read_batch(&batch, &halt);
 	UnregisterSnapshot(batch.snapshot);
 	ie_close_log(&log);
@@ -293,20 +302,24 @@ static void
 read_events(IeProjection *projection, const IeTarget *log,
 			IeSelection *selection, Snapshot snapshot, IeEvents *events)
 {
-	Tuplestorestate *store = tuplestore_begin_heap(false, false, work_mem);
-	TupleTableSlot *slot = MakeSingleTupleTableSlot(projection->event_columns,
-													&TTSOpsMinimalTuple);
+	Taken		taken = {events, CurrentMemoryContext};
 	IeCaller	caller;
 
 	selection->types = projection->types;
 	selection->prefix = projection->prefix;
 	ie_projection_enter(projection, &caller);
 	ie_check_access(log->log, ACL_SELECT);
-	ie_select_events(log->log, selection, snapshot, store);
+	ie_take_events(log->log, selection, snapshot, take_event, &taken);
 	ie_projection_leave(&caller);
-	while (tuplestore_gettupleslot(store, true, false, slot))
-		ie_events_add(events, slot);
-	ExecDropSingleTupleTableSlot(slot);
-	tuplestore_end(store);
 }
 
+/* Keep an event. */
+static void
+take_event(TupleTableSlot *event, void *state)
+{
+	Taken	   *taken = state;
+	MemoryContext caller = MemoryContextSwitchTo(taken->context);
+
+	ie_events_add(taken->events, event);
+	MemoryContextSwitchTo(caller);
+}

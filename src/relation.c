@@ -6,9 +6,9 @@
  */
 #include "immutable_events.h"
 
+#include "access/htup_details.h"
 #include "access/relation.h"
 #include "access/sysattr.h"
-#include "access/tableam.h"
 #include "catalog/dependency.h"
 #include "catalog/namespace.h"
 #include "catalog/partition.h"
@@ -17,11 +17,11 @@
 #include "commands/sequence.h"
 #include "compat.h"
 #include "miscadmin.h"
+#include "storage/bufmgr.h"
 #include "utils/builtins.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
-#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 
 static Oid	type_of_table(Oid relid);
@@ -47,6 +47,22 @@ ie_check_owner(Relation rel)
 		aclcheck_error(ACLCHECK_NOT_OWNER,
 					   get_relkind_objtype(rel->rd_rel->relkind),
 					   RelationGetRelationName(rel));
+}
+
+/*
+ * The same for its owner, at once and alone: nobody else may queue for a lock
+ * that others would have to wait behind.
+ */
+Relation
+ie_open_own_relation(Oid relid, LOCKMODE lockmode)
+{
+	Relation	rel = ie_open_relation(relid, AccessShareLock);
+
+	ie_check_owner(rel);
+	relation_close(rel, AccessShareLock);
+	rel = ie_open_relation(relid, lockmode);
+	ie_check_owner(rel);
+	return rel;
 }
 
 /* The OID of type immutable.event. */
@@ -237,26 +253,27 @@ ie_position_sequence(Oid log)
 	return InvalidOid;
 }
 
-/* The highest position that a sequence has given; 0 when it gave none. */
+/*
+ * The highest position that a sequence has given; 0 when it gave none. Read
+ * with the page locked, not as a table: while nextval writes to the log it has
+ * the page say what it would say 32 values later.
+ */
 int64
 ie_last_position(Oid sequence)
 {
 	Relation	rel = relation_open(sequence, AccessShareLock);
-	TupleTableSlot *slot = table_slot_create(rel, NULL);
-	TableScanDesc scan = table_beginscan(rel, SnapshotAny, 0, NULL);
-	bool		isnull;
-	int64		last = 0;
+	Buffer		buffer = ReadBuffer(rel, 0);
+	Page		page = BufferGetPage(buffer);
+	HeapTupleHeader row;
+	FormData_pg_sequence_data state;
 
-	if (table_scan_getnextslot(scan, ForwardScanDirection, slot))
-	{
-		last = DatumGetInt64(slot_getattr(slot, SEQ_COL_LASTVAL, &isnull));
-		if (!DatumGetBool(slot_getattr(slot, SEQ_COL_CALLED, &isnull)))
-			last--;				/* the next one it will give is last_value */
-	}
-	table_endscan(scan);
-	ExecDropSingleTupleTableSlot(slot);
+	LockBuffer(buffer, BUFFER_LOCK_SHARE);
+	row = (HeapTupleHeader) PageGetItem(page, PageGetItemId(page, FirstOffsetNumber));
+	memcpy(&state, (char *) row + row->t_hoff, sizeof(state));
+	UnlockReleaseBuffer(buffer);
 	relation_close(rel, AccessShareLock);
-	return last;
+	/* one that was not called gives last_value next */
+	return state.is_called ? state.last_value : state.last_value - 1;
 }
 
 /* "schema.name", quoted where needed. */

@@ -149,6 +149,7 @@ sequence_of(const IeTarget *target)
 				 errmsg("log \"%s\" cannot be read in order",
 						RelationGetRelationName(target->log)),
 				 errdetail("The column position owns no sequence."),
+				 errhint("ALTER SEQUENCE ... OWNED BY the column position, and let its default be nextval of it."),
 				 errtable(target->log)));
 	return target->root->sequence;
 }

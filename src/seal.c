@@ -40,7 +40,7 @@ ie_seal_ownership(PG_FUNCTION_ARGS)
 	ie_require_arg(fcinfo, 1, "owner");
 	PreventCommandDuringRecovery("immutable.seal_ownership()");
 	owner = NameStr(*PG_GETARG_NAME(1));
-	rel = ie_open_relation(PG_GETARG_OID(0), AccessExclusiveLock);
+	rel = ie_open_own_relation(PG_GETARG_OID(0), AccessExclusiveLock);
 	check_sealable(rel, owner);
 	former = rel->rd_rel->relowner;
 	check_new_owner(owner);
@@ -51,16 +51,16 @@ ie_seal_ownership(PG_FUNCTION_ARGS)
 	PG_RETURN_VOID();
 }
 
-/* The caller owns the table, and it is protected as a whole. */
+/* The table is protected, as a whole. */
 static void
 check_sealable(Relation rel, const char *owner)
 {
-	ie_check_owner(rel);
 	if (ie_is_member(RelationRelationId, RelationGetRelid(rel)))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" belongs to extension \"%s\"",
-						RelationGetRelationName(rel), IE_EXTENSION)));
+						RelationGetRelationName(rel), IE_EXTENSION),
+				 errhint("Seal tables of your own.")));
 	if (!ie_is_protected(RelationGetRelid(rel)) || rel->rd_rel->relispartition)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
@@ -71,7 +71,8 @@ check_sealable(Relation rel, const char *owner)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("role \"%s\" owns table \"%s\" already",
-						owner, RelationGetRelationName(rel))));
+						owner, RelationGetRelationName(rel)),
+				 errhint("Give a role that nobody can log in as, or none for the default.")));
 }
 
 /* Make the new owner, or see that nobody can act as it. */

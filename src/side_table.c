@@ -39,6 +39,13 @@ ie_create_side_table(Relation log, const char *suffix, const char *columns)
 				 errdetail("It has %zu bytes, %d are possible.",
 						   strlen(name), NAMEDATALEN - 1),
 				 errhint("Rename the log.")));
+	if (OidIsValid(get_relname_relid(name, schema)))
+		ereport(ERROR,
+				(errcode(ERRCODE_DUPLICATE_TABLE),
+				 errmsg("relation \"%s\" already exists", name),
+				 errdetail("What is kept beside table \"%s\" goes into a new table of this name.",
+						   RelationGetRelationName(log)),
+				 errhint("If an earlier use has left it, look through it, and rename it with ALTER TABLE ... RENAME TO ... or drop it.")));
 	qualified = quote_qualified_identifier(get_namespace_name(schema), name);
 	ie_execute(psprintf("CREATE TABLE %s (%s)", qualified, columns));
 	if (owner != GetUserId())

@@ -108,7 +108,8 @@ ie_disable_snapshots(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("log \"%s\" has no snapshots of reducer %s",
 						RelationGetRelationName(target.log),
-						reducer == NULL ? "-" : format_procedure(PG_GETARG_OID(1)))));
+						reducer == NULL ? "-" : format_procedure(PG_GETARG_OID(1))),
+				 errhint("immutable.enable_snapshots makes them.")));
 	/* and those of reducers that are gone */
 	run("DELETE FROM immutable.snapshots WHERE log OPERATOR(pg_catalog.=) $1::pg_catalog.oid"
 		" AND (reducer OPERATOR(pg_catalog.=) $2 OR pg_catalog.to_regprocedure(reducer) IS NULL)",
@@ -129,15 +130,11 @@ ie_disable_snapshots(PG_FUNCTION_ARGS)
 static IeTarget
 open_log(FunctionCallInfo fcinfo, const char *function)
 {
-	IeTarget	target;
-
 	ie_require_arg(fcinfo, 0, "log");
 	ie_require_arg(fcinfo, 1, "reducer");
 	PreventCommandDuringRecovery(function);
 	PreventCommandIfReadOnly(function);
-	target = ie_open_whole_log(PG_GETARG_OID(0), ShareUpdateExclusiveLock);
-	ie_check_owner(target.log);
-	return target;
+	return ie_open_own_log(PG_GETARG_OID(0), ShareUpdateExclusiveLock);
 }
 
 /*

@@ -95,8 +95,8 @@ ie_check_upcaster(Oid function)
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("function %s cannot be an upcaster",
 						format_procedure(function)),
-				 errdetail("A function (immutable.event) returning immutable.event is needed; this one returns %s.",
-						   format_type_be(proc->prorettype))));
+				 errdetail("This one returns %s.", format_type_be(proc->prorettype)),
+				 errhint("Declare it as f(immutable.event) RETURNS immutable.event.")));
 	if (proc->provolatile == PROVOLATILE_VOLATILE)
 		refuse_function(function,
 						"It is VOLATILE: the same event could look otherwise each time.",

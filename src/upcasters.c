@@ -172,7 +172,8 @@ ie_drop_upcaster(PG_FUNCTION_ARGS)
 				(errcode(ERRCODE_UNDEFINED_OBJECT),
 				 errmsg("type \"%s\" of log \"%s\" has no upcaster for schema_version %d",
 						text_to_cstring(type),
-						RelationGetRelationName(target.log), schema_version)));
+						RelationGetRelationName(target.log), schema_version),
+				 errhint("immutable.upcasters shows those there are.")));
 	if (schema_version != chain.first && schema_version != chain.last)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),

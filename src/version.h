@@ -147,6 +147,7 @@ extern bool ie_write_baseline(IeVersionWriter *writer, Relation versions,
 
 extern char *ie_version_columns(Relation rel);
 extern char *ie_version_copy(Relation rel, Relation versions);
+extern char *ie_same_key(Relation versions, const char *a, const char *b);
 extern void ie_make_version_functions(Relation rel, Relation versions);
 extern void ie_drop_version_functions(Oid versions);
 

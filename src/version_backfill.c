@@ -29,6 +29,8 @@ static bool record_row(Relation rel, Relation versions, IeVersionFacts *facts,
 					   IeVersionWriter *writer, TupleTableSlot *found,
 					   TupleTableSlot *locked);
 
+static void check_recorded(Relation rel, Oid relid);
+
 PG_FUNCTION_INFO_V1(ie_backfill_versions);
 PG_FUNCTION_INFO_V1(ie_finish_backfill);
 
@@ -124,18 +126,45 @@ record_row(Relation rel, Relation versions, IeVersionFacts *facts,
 	return result != TM_WouldBlock;
 }
 
-/* Every row has its versions now. */
+/* Every row has its versions now: the owner's word alone is not enough. */
 Datum
 ie_finish_backfill(PG_FUNCTION_ARGS)
 {
 	Oid			types[] = {REGCLASSOID};
 	Datum		values[] = {PG_GETARG_DATUM(0)};
 	Relation	rel = ie_open_relation(PG_GETARG_OID(0), AccessShareLock);
+	IeVersioned row;
 
 	ie_check_owner(rel);
+	if (ie_read_versioned(RelationGetRelid(rel), &row) && !row.complete)
+	{
+		check_recorded(rel, row.versions);
+		ie_registry_query("UPDATE immutable." IE_VERSION_REGISTRY " SET complete = true"
+						  " WHERE relation OPERATOR(pg_catalog.=) $1::pg_catalog.oid",
+						  1, types, values, NULL, NULL, NULL);
+	}
 	relation_close(rel, NoLock);
-	ie_registry_query("UPDATE immutable." IE_VERSION_REGISTRY " SET complete = true"
-					  " WHERE relation OPERATOR(pg_catalog.=) $1::pg_catalog.oid AND NOT complete",
-					  1, types, values, NULL, NULL, NULL);
 	PG_RETURN_VOID();
+}
+
+/* Refuse to call a history complete that lacks a row. */
+static void
+check_recorded(Relation rel, Oid relid)
+{
+	Relation	versions = table_open(relid, AccessShareLock);
+	char	   *query = psprintf("SELECT FROM %s b WHERE NOT EXISTS (SELECT FROM %s v WHERE %s) LIMIT 1",
+								 ie_qualified_name(rel), ie_qualified_name(versions),
+								 ie_same_key(versions, "b.", "v."));
+
+	SPI_connect();
+	SPI_execute(query, true, 1);
+	if (SPI_processed > 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("rows of table \"%s\" are not all recorded",
+						RelationGetRelationName(rel)),
+				 errhint("CALL immutable.backfill_versions."),
+				 errtable(rel)));
+	SPI_finish();
+	table_close(versions, NoLock);
 }

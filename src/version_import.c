@@ -76,11 +76,10 @@ ie_import_versions(PG_FUNCTION_ARGS)
 
 	ie_require_arg(fcinfo, 0, "target");
 	ie_require_arg(fcinfo, 1, "query");
-	import.rel = ie_open_relation(PG_GETARG_OID(0), AccessShareLock);
-	ie_check_owner(import.rel);
-	relation_close(import.rel, AccessShareLock);
+	PreventCommandDuringRecovery("immutable.import_versions()");
+	PreventCommandIfReadOnly("immutable.import_versions()");
 	/* a writer must not record a row before its past */
-	import.rel = ie_open_relation(PG_GETARG_OID(0), ShareRowExclusiveLock);
+	import.rel = ie_open_own_relation(PG_GETARG_OID(0), ShareRowExclusiveLock);
 	import.versions = ie_open_versions(import.rel, &import.facts);
 	if (import.facts->registered.complete)
 		ereport(ERROR,
@@ -199,6 +198,15 @@ match_columns(Import *import, TupleDesc columns)
 	for (i = 0; i < import->facts->nkeys; i++)
 		if (import->source[import->facts->key[i] - 1] == 0)
 			refuse(import, "The query lacks a column of the primary key.");
+	/* what history does not know is NULL, if its type allows that */
+	for (i = 0; i < RelationGetDescr(import->rel)->natts; i++)
+	{
+		Form_pg_attribute column = TupleDescAttr(RelationGetDescr(import->rel), i);
+
+		if (!column->attisdropped && import->source[i] == 0 &&
+			get_typtype(column->atttypid) == TYPTYPE_DOMAIN)
+			domain_check((Datum) 0, true, column->atttypid, NULL, NULL);
+	}
 }
 
 /* One column: of the table, or one that says when, who and why. */
@@ -235,7 +243,8 @@ special(Form_pg_attribute column, Oid type)
 				(errcode(ERRCODE_DATATYPE_MISMATCH),
 				 errmsg("column \"%s\" of the query must be of type %s, not %s",
 						NameStr(column->attname), format_type_be(type),
-						format_type_be(column->atttypid))));
+						format_type_be(column->atttypid)),
+				 errhint("Cast it in the query.")));
 	return column->attnum;
 }
 
@@ -388,5 +397,6 @@ refuse(Import *import, const char *detail)
 			 errmsg("cannot import versions of table \"%s\"",
 					RelationGetRelationName(import->rel)),
 			 errdetail_internal("%s", detail),
+			 errhint("The query gives columns of the table by name, row_start, and if it has them row_end, row_user and row_context."),
 			 errtable(import->rel)));
 }

@@ -50,7 +50,8 @@ find(Oid versions)
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
 				 errmsg("\"%s\" is not the version table of a versioned table",
-						get_rel_name(versions) == NULL ? "-" : get_rel_name(versions))));
+						get_rel_name(versions) == NULL ? "-" : get_rel_name(versions)),
+				 errhint("immutable.versioned_tables shows those there are.")));
 	return row;
 }
 
@@ -63,7 +64,8 @@ check_time(IeVersioned row, TimestampTz at_time)
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("rows of table \"%s\" are not known as of %s",
 						get_rel_name(row.relid), timestamptz_to_str(at_time)),
-				 errdetail("Its history begins at %s.", timestamptz_to_str(row.known))));
+				 errdetail("Its history begins at %s.", timestamptz_to_str(row.known)),
+				 errhint("Ask for that time or a later one.")));
 	if (!row.complete)
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

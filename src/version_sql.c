@@ -27,7 +27,6 @@
 static void append_column(StringInfo text, Form_pg_attribute column);
 static char *collation_name(Oid collation);
 static char *names(Relation rel, const char *alias, int first);
-static char *key_is_same(Relation versions, const char *a, const char *b);
 static char *operator_name(Oid operator);
 static bool keys_are_exact(Relation versions);
 static bool is_key(Relation versions, const char *name);
@@ -132,8 +131,8 @@ names(Relation rel, const char *alias, int first)
 }
 
 /* The condition that two rows, one of them versions, have the same key. */
-static char *
-key_is_same(Relation versions, const char *a, const char *b)
+char *
+ie_same_key(Relation versions, const char *a, const char *b)
 {
 	Relation	index = index_open(ie_versions_pkey(versions), AccessShareLock);
 	StringInfoData text;
@@ -168,9 +167,10 @@ ie_version_key(PG_FUNCTION_ARGS)
 	if (!ie_read_versioned(PG_GETARG_OID(0), &row))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("relation with OID %u is not versioned", PG_GETARG_OID(0))));
+				 errmsg("relation with OID %u is not versioned", PG_GETARG_OID(0)),
+				 errhint("Call immutable.add_versioning.")));
 	versions = table_open(row.versions, AccessShareLock);
-	same = key_is_same(versions,
+	same = ie_same_key(versions,
 					   psprintf("%s.", quote_identifier(text_to_cstring(PG_GETARG_TEXT_PP(1)))),
 					   psprintf("%s.", quote_identifier(text_to_cstring(PG_GETARG_TEXT_PP(2)))));
 	table_close(versions, AccessShareLock);
@@ -190,7 +190,8 @@ ie_version_key_columns(PG_FUNCTION_ARGS)
 	if (!ie_read_versioned(PG_GETARG_OID(0), &row))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("relation with OID %u is not versioned", PG_GETARG_OID(0))));
+				 errmsg("relation with OID %u is not versioned", PG_GETARG_OID(0)),
+				 errhint("Call immutable.add_versioning.")));
 	versions = table_open(row.versions, AccessShareLock);
 	index = index_open(ie_versions_pkey(versions), AccessShareLock);
 	initStringInfo(&text);
@@ -304,9 +305,9 @@ as_of_body(Relation rel, Relation versions)
 					 " WHERE k.row_version OPERATOR(pg_catalog.=) 1"
 					 " AND v.row_operation OPERATOR(pg_catalog.<>) 'D'"
 					 "%s%s AND immutable._known_at(%s::pg_catalog.regclass, $1)",
-					 table, table, key_is_same(versions, "l.", "k."),
+					 table, table, ie_same_key(versions, "l.", "k."),
 					 exact ? "" : " AND ",
-					 exact ? "" : key_is_same(versions, "v.", "k."), relid);
+					 exact ? "" : ie_same_key(versions, "v.", "k."), relid);
 	return text.data;
 }
 
@@ -324,7 +325,7 @@ range_body(Relation versions, const char *upto, const char *order)
 					" AND n.row_start OPERATOR(pg_catalog.>) v.row_start))"
 					" AND $1 OPERATOR(pg_catalog.%s) $2"
 					" AND immutable._known_between(%s::pg_catalog.regclass, $1, $2)",
-					table, table, key_is_same(versions, "n.", "v."), upto, order,
+					table, table, ie_same_key(versions, "n.", "v."), upto, order,
 					quote_literal_cstr(table));
 }
 
@@ -361,7 +362,7 @@ make_view(Relation rel, Relation versions)
 						" ON %s AND n.row_version OPERATOR(pg_catalog.=) (v.row_version OPERATOR(pg_catalog.+) 1)",
 						OidIsValid(found) ? "OR REPLACE" : "", name,
 						names(versions, "v.", IE_VERSION_NCOLUMNS + 1), table, table,
-						key_is_same(versions, "n.", "v.")));
+						ie_same_key(versions, "n.", "v.")));
 	if (OidIsValid(found))
 		return;
 	ie_execute(psprintf("COMMENT ON VIEW %s IS %s", name,

@@ -289,14 +289,12 @@ ie_drop_versioning(PG_FUNCTION_ARGS)
 
 	PreventCommandDuringRecovery("immutable.drop_versioning()");
 	ie_require_arg(fcinfo, 0, "target");
-	rel = ie_open_relation(PG_GETARG_OID(0), AccessShareLock);
-	ie_check_owner(rel);
-	relation_close(rel, AccessShareLock);
-	rel = ie_open_relation(PG_GETARG_OID(0), ShareRowExclusiveLock);
+	rel = ie_open_own_relation(PG_GETARG_OID(0), ShareRowExclusiveLock);
 	if (!ie_read_versioned(RelationGetRelid(rel), &row))
 		ereport(ERROR,
 				(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-				 errmsg("table \"%s\" is not versioned", RelationGetRelationName(rel))));
+				 errmsg("table \"%s\" is not versioned", RelationGetRelationName(rel)),
+				 errhint("Call immutable.add_versioning.")));
 	ie_record_change(rel, "drop_versioning");
 	ie_drop_version_functions(row.versions);
 	ie_registry_query("DELETE FROM immutable." IE_VERSION_REGISTRY

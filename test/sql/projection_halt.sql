@@ -49,6 +49,19 @@ ALTER FUNCTION count_a(a, immutable.event) IMMUTABLE;
 SELECT immutable.refresh('a', 1);
 TABLE standing;
 
+-- its owner may not read the log for a while
+RESET ROLE;
+ALTER TABLE ledger OWNER TO CURRENT_USER;
+SET ROLE regress_halt;
+SELECT immutable.refresh('a');
+SELECT target, state, position, safe_position, lag_events, error, error_sqlstate FROM immutable.projection_status ORDER BY target::text;
+CALL immutable.catch_up('a');
+RESET ROLE;
+ALTER TABLE ledger OWNER TO regress_halt;
+SET ROLE regress_halt;
+SELECT immutable.refresh('a', 1);
+TABLE standing;
+
 -- an upcaster fails, at one event; those before it are folded
 SELECT count(immutable.append('ledger', 's' || i % 2, 'old', jsonb_build_object('n', i))) FROM generate_series(7, 9) i;
 CREATE FUNCTION upcast(e immutable.event) RETURNS immutable.event LANGUAGE plpgsql IMMUTABLE AS $$

@@ -150,8 +150,31 @@ SELECT immutable.create_projection('seen', 'sales', 'see');
 SELECT immutable.append('sales', 's1', 'sold'), immutable.append('sales', 's2', 'forget');
 SELECT * FROM seen ORDER BY stream;
 
+-- many events at once: keys that look different and are equal, that an event names
+-- twice, and that have an order but no hash value
+SELECT immutable.create_log('many');
+CREATE TABLE amounts (amount numeric PRIMARY KEY, n bigint DEFAULT 0, positions bigint[]);
+CREATE TABLE words (word tsvector PRIMARY KEY, n bigint DEFAULT 0, positions bigint[]);
+CREATE FUNCTION amounts(r amounts, e immutable.event) RETURNS amounts LANGUAGE sql IMMUTABLE AS 'SELECT r.amount, r.n + 1, r.positions || e.position';
+CREATE FUNCTION words(r words, e immutable.event) RETURNS words LANGUAGE sql IMMUTABLE AS 'SELECT r.word, r.n + 1, r.positions || e.position';
+SELECT immutable.create_projection('amounts', 'many', 'amounts', mode => 'async', key => ARRAY['ARRAY[(data->>''a'')::numeric, (data->>''b'')::numeric, (data->>''a'')::numeric]']);
+SELECT immutable.create_projection('words', 'many', 'words', mode => 'async', key => ARRAY['to_tsvector(''pg_catalog.simple''::regconfig, type)']);
+SELECT count(immutable.append('many', 's' || i % 7, 't' || i % 3,
+	jsonb_build_object('a', (i % 5)::numeric(9, 0), 'b', (i * 7 % 11)::numeric(9, 3)))) FROM generate_series(1, 500) i;
+SELECT immutable.refresh('amounts'), immutable.refresh('words');
+SELECT * FROM immutable.verify_projection('amounts');
+-- one row a key, each event once, in order
+WITH said AS (
+	SELECT a.amount, array_agg(DISTINCT m.position ORDER BY m.position) AS positions
+	FROM many m, LATERAL (VALUES ((data->>'a')::numeric), ((data->>'b')::numeric)) a (amount) GROUP BY 1)
+SELECT count(*), bool_and(r.positions = s.positions AND r.n = cardinality(s.positions)) FROM amounts r FULL JOIN said s USING (amount);
+WITH said AS (
+	SELECT to_tsvector('pg_catalog.simple', type) AS word, array_agg(m.position ORDER BY m.position) AS positions FROM many m GROUP BY 1)
+SELECT count(*), bool_and(r.positions = s.positions AND r.n = cardinality(s.positions)) FROM words r FULL JOIN said s ON r.word = s.word;
+
 SELECT immutable.drop_projection(target) FROM immutable.projections ORDER BY target::text;
 RESET ROLE;
+SELECT immutable.drop_log('many', force => true);
 SELECT immutable.drop_log('sales', force => true);
 SET client_min_messages = warning;
 DROP SCHEMA projection_keys CASCADE;

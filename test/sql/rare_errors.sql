@@ -48,6 +48,63 @@ END $$;
 SELECT immutable.enable_snapshots('ledger', 'calls_much');
 \echo :SQLSTATE
 
+-- a key that has an order, and no hash
+CREATE TABLE found (words tsvector PRIMARY KEY, n bigint DEFAULT 0);
+CREATE FUNCTION count_words(r found, e immutable.event) RETURNS found LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN ROW(r.words, r.n + 1)::found;
+SELECT immutable.create_projection('found', 'ledger', 'count_words', key => ARRAY['to_tsvector(''pg_catalog.simple''::regconfig, type)'], mode => 'async');
+SELECT immutable.refresh('found');
+SELECT * FROM found;
+SELECT * FROM immutable.verify_projection('found');
+\echo :SQLSTATE
+CALL immutable.rebuild('found');
+\echo :SQLSTATE
+SELECT immutable.drop_projection('found');
+
+-- triggers that swallow rows of a read model whose rows go through queries
+CREATE TABLE parts (stream text PRIMARY KEY, n bigint DEFAULT 0) PARTITION BY HASH (stream);
+CREATE TABLE parts_0 PARTITION OF parts FOR VALUES WITH (MODULUS 1, REMAINDER 0);
+CREATE FUNCTION count_parts(r parts, e immutable.event) RETURNS parts LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN e.type = 'gone' THEN NULL ELSE ROW(r.stream, r.n + 1)::parts END;
+SELECT immutable.create_projection('parts', 'ledger', 'count_parts', mode => 'async');
+CREATE FUNCTION swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TRIGGER swallow BEFORE INSERT ON parts FOR EACH ROW EXECUTE FUNCTION swallow();
+SELECT immutable.refresh('parts');
+SELECT error_sqlstate, error, error_position FROM immutable.projection_status WHERE target = 'parts'::regclass;
+DROP TRIGGER swallow ON parts;
+SELECT immutable.refresh('parts');
+SELECT immutable.append('ledger', 's', 'gone');
+CREATE TRIGGER swallow BEFORE DELETE ON parts FOR EACH ROW EXECUTE FUNCTION swallow();
+SELECT immutable.refresh('parts');
+SELECT error_sqlstate, error, error_position FROM immutable.projection_status WHERE target = 'parts'::regclass;
+SELECT * FROM parts;
+SELECT immutable.drop_projection('parts');
+
+-- a consumer that is made anew while a batch of the old one is open
+SELECT immutable.append('ledger', 's', 'happened') FROM generate_series(1, 3);
+SELECT immutable.create_consumer('twice', 'ledger', after_position => 0, shards => 4);
+BEGIN;
+SELECT count(*) FROM immutable.poll('twice', 2);
+SELECT immutable.drop_consumer('twice');
+SELECT immutable.create_consumer('twice', 'ledger', after_position => 0);
+SAVEPOINT s;
+SELECT immutable.ack('twice', 2);
+\echo :SQLSTATE
+ROLLBACK TO s;
+SELECT immutable.nack('twice', 1, 'failed');
+\echo :SQLSTATE
+ROLLBACK TO s;
+SELECT position FROM immutable.consumer_status WHERE consumer = 'twice';
+ROLLBACK;
+-- or whose shards a superuser has taken away
+BEGIN;
+SELECT count(*) FROM immutable.poll('twice', 2);
+DELETE FROM immutable.consumer_shards WHERE consumer = 'twice';
+SELECT immutable.ack('twice', 2);
+\echo :SQLSTATE
+ROLLBACK;
+SELECT immutable.drop_consumer('twice');
+
 DROP FUNCTION counted(bigint, ledger_p0), counted(bigint, mixed_other);
 SELECT immutable.drop_log(log, force => true) FROM unnest('{ledger,mixed}'::regclass[]) log;
 SET client_min_messages = warning;

@@ -70,6 +70,20 @@ ALTER TABLE item ADD COLUMN u uuid DEFAULT gen_random_uuid();
 ALTER TABLE item ADD COLUMN s serial;
 ALTER TABLE item ADD COLUMN g integer GENERATED ALWAYS AS (qty) STORED;
 ALTER TABLE item ADD COLUMN d positive;
+-- also where there is nothing to rewrite
+CREATE TABLE empty (id integer PRIMARY KEY, n integer) PARTITION BY RANGE (id);
+SELECT immutable.add_versioning('empty');
+ALTER TABLE empty ADD COLUMN u uuid DEFAULT gen_random_uuid();
+\echo :SQLSTATE
+ALTER TABLE empty ADD COLUMN g integer GENERATED ALWAYS AS (n) STORED;
+\echo :SQLSTATE
+ALTER TABLE empty ADD COLUMN d positive;
+\echo :SQLSTATE
+RESET ROLE;
+SELECT immutable.drop_versioning('empty');
+SELECT immutable.unprotect('empty_versions', force => true);
+DROP TABLE empty, empty_versions CASCADE;
+SET ROLE regress_version_ddl;
 ALTER TABLE item ADD COLUMN row_user text;
 \echo :SQLSTATE
 ALTER TABLE item RENAME COLUMN name TO row_start;

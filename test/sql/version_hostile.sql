@@ -84,6 +84,12 @@ UPDATE strict SET a = 2, b = 1.00;
 SELECT immutable.row_diff('strict', '{"id": 1, "name": "x"}', 1, 2);
 SELECT immutable.revert_row('strict', '{"id": 1, "name": "x"}', 1);
 SELECT * FROM strict;
+CREATE TABLE strict_once (id present PRIMARY KEY, a gift, b numeric);
+SELECT immutable.add_versioning('strict_once', 'lazy');
+SELECT immutable.import_versions('strict_once', $$SELECT 1::present AS id, '2020-01-01'::timestamptz AS row_start$$);
+\echo :SQLSTATE
+SELECT immutable.import_versions('strict_once', $$SELECT 1::present AS id, 1::gift AS a, '2020-01-01'::timestamptz AS row_start$$);
+SELECT immutable.drop_versioning('strict_once'), immutable.unprotect('strict_once_versions', force => true);
 ALTER TABLE strict DROP COLUMN a;
 \echo :SQLSTATE
 ALTER DOMAIN present DROP NOT NULL;

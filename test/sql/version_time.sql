@@ -107,6 +107,10 @@ SELECT immutable.drop_versioning('clock'), immutable.unprotect('clock_versions',
 CREATE TABLE many (id integer PRIMARY KEY, filler text);
 INSERT INTO many SELECT i, repeat('x', 300) FROM generate_series(1, 203) i;
 SELECT immutable.add_versioning('many', 'lazy');
+-- nobody can say that it is done when it is not
+SELECT immutable._finish_backfill('many');
+\echo :SQLSTATE
+SELECT complete FROM immutable.versioned_tables WHERE relation = 'many'::regclass;
 DELETE FROM many WHERE id > 200;
 CALL immutable.backfill_versions('many', 1);
 SELECT count(*), count(*) FILTER (WHERE row_operation = 'D') AS gone FROM many_versions;

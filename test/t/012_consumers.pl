@@ -6,6 +6,7 @@
 # One consumer that fails holds up no other. An import waits for those who poll.
 # A standby reads up to what the primary has persisted, and goes on when it is
 # promoted.
+# This test runs alone: it measures times.
 
 use strict;
 use warnings FATAL => 'all';

@@ -2,6 +2,7 @@
 # within milliseconds, what was prepared is found within a naptime; a projection
 # that fails holds up no other; DDL on a database finds it free and the worker
 # comes back; crash, restart and promotion lose nothing and repeat nothing.
+# This test runs alone: it measures times.
 
 use strict;
 use warnings FATAL => 'all';
@@ -423,9 +424,10 @@ sub crash
 		$load = session($node, $endless);
 		usleep(150_000 * $round);
 		becomes($node, $behind =~ s/count\(\*\)/count(*) > 0/r, 't', 'it is killed at work');
+		my $offset = -s $node->logfile;
 		kill 'KILL', $pid;
 		eval { $load->{run}->finish };
-		ok($node->poll_query_until('postgres', 'SELECT true'), 'the server is up again');
+		$node->wait_for_log(qr/ready to accept connections/, $offset);
 		becomes($node, "SELECT immutable._worker_pid() <> $pid", 't', 'crash: there is a worker again');
 		$node->safe_psql('postgres', sprintf $append, 10);
 		catches_up($node, 'crash');

@@ -204,7 +204,8 @@ sub call
 			{
 				$done{killed}++;
 				# it may have been at its end, and nothing crashes
-				for (1 .. 30) { last if slurp_file($node->logfile, $offset) =~ /ready to accept connections/; usleep(100_000); }
+				for (1 .. 30) { last if slurp_file($node->logfile, $offset) =~ /by signal 9/; usleep(100_000); }
+				$node->wait_for_log(qr/ready to accept connections/, $offset) if slurp_file($node->logfile, $offset) =~ /by signal 9/;
 			}
 		}
 		elsif ($pid)

@@ -97,7 +97,9 @@ SQL
 like($err, qr/ERROR:  XX123: no\nDETAIL:  Not now\.\nCONTEXT:  PL\/pgSQL function badly\(counts,immutable\.event\) line 4 at RAISE\nprojection "counts", event at position \d+\nparallel worker/, 'what a worker fails with');
 
 $run = start();
+my $offset = -s $node->logfile;
 kill 'KILL', $run->{workers}[0];
+$node->wait_for_log(qr/ready to accept connections/, $offset);
 failed($run, qr/server closed the connection unexpectedly|terminating connection because of crash/, 'worker killed');
 
 # a shadow that a crash has left goes with the next rebuild

@@ -1,5 +1,6 @@
 # Versioned rows: a dump and a restore keep history and go on numbering; a big
 # table is taken over lazily while writers go on.
+# This test runs alone: it measures times.
 
 use strict;
 use warnings FATAL => 'all';

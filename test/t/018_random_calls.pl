@@ -337,7 +337,7 @@ sub value
 	}
 	return "NULL$cast" if chance($name =~ /^(?:types|stream_prefix|expected_version|id|metadata|max_events|upto_\w+|as_of|lease|shard|command_id)$/ ? 0.5 : $wild / 3);
 	my $huge = $huge{$type};
-	return pick(@$huge) . $cast if $huge && chance($wild / 100);
+	return pick(@$huge) . $cast if $huge && chance($wild / ($seconds ? 100 : 500));
 	my $pool = $by_type{$type} or return "NULL$cast";
 	$pool = $good if $good && !chance($wild);
 	my $value = pick(@$pool);

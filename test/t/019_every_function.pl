@@ -1,6 +1,7 @@
 # Every public function under conditions in which it cannot do its work: in a
 # transaction that may only read, on a standby, while all it needs is locked
-# (lock_timeout, statement_timeout), and called by roles with few rights or none.
+# (lock_timeout, statement_timeout), and called by roles with few rights or none,
+# who wait for no lock.
 # Each answers with the one SQLSTATE that says so, and nothing is half done.
 # A function that is missing here fails the test.
 
@@ -18,7 +19,7 @@ my %call = (
 	add_versioning => "add_versioning('bare')",
 	backfill_versions => "backfill_versions('lazy_product')",
 	drop_versioning => "drop_versioning('product')",
-	import_versions => q(import_versions('product', 'SELECT 77 AS id, ''a''::text AS label, ''2020-01-01''::timestamptz AS row_start')),
+	import_versions => q(import_versions('old_product', 'SELECT 77 AS id, ''2020-01-01''::timestamptz AS row_start, ''2021-01-01''::timestamptz AS row_end')),
 	revert_row => q(revert_row('product', '{"id": 1}', 1)),
 	row_diff => q(row_diff('product', '{"id": 1}', 1, 2)),
 	verify_versions => "verify_versions('product')",
@@ -81,6 +82,8 @@ $node->command_ok(
 $node->safe_psql('postgres', q{
 SET client_min_messages = error;
 SELECT immutable.create_log('loose_free');
+CREATE TABLE fz.old_product (id integer PRIMARY KEY);
+SELECT immutable.add_versioning('fz.old_product', 'lazy');
 CALL immutable.catch_up('behind_model');
 CALL immutable.catch_up('typed_model');
 SELECT immutable.persist_safe_position('ledger');
@@ -111,6 +114,18 @@ $holder->query_safe('ROLLBACK;');
 $holder->quit;
 $outcome{nobody} = sweep($node, 'SET ROLE fuzz_nobody;');
 $outcome{app} = sweep($node, 'SET ROLE fuzz_app;');
+# who has not the right queues for no lock, where others would wait behind him
+$holder = $node->background_psql('postgres');
+$holder->query_safe(q{BEGIN;
+	SELECT format('LOCK TABLE %s IN SHARE UPDATE EXCLUSIVE MODE', string_agg(c.oid::regclass::text, ', ')) FROM pg_class c
+	WHERE relkind IN ('r', 'p') AND relnamespace = 'fz'::regnamespace \gexec});
+for my $role (qw(nobody app))
+{
+	my %known = map { $_ => $outcome{$role}{$_} } grep { !/_worker$/ } keys %{ $outcome{$role} };
+	is_deeply(sweep($node, "SET ROLE fuzz_$role; SET lock_timeout = 1000;"), \%known, "$role waits for no lock");
+}
+$holder->query_safe('ROLLBACK;');
+$holder->quit;
 is(fingerprint(), $before, 'nothing was half done');
 $outcome{superuser} = sweep($node, '');
 
@@ -215,7 +230,7 @@ wait_for               00000 00000 00000 55P03 57014 42501 42501
 add_versioning         00000 25006 25006 55P03 57014 42501 42501
 backfill_versions      00000 25006 25006 55P03 57014 42501 42501
 drop_versioning        00000 25006 25006 55P03 57014 42501 42501
-import_versions        55000 55000 55000 55P03 57014 42501 42501
+import_versions        00000 25006 25006 55P03 57014 42501 42501
 revert_row             00000 25006 25006 55P03 57014 42501 42501
 row_diff               00000 00000 00000 55P03 57014 42501 42501
 verify_versions        00000 00000 00000 55P03 57014 42501 42501

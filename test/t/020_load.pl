@@ -1,7 +1,8 @@
 # Many connections at once: appends of every kind, commands, folds, consumers,
-# read models and readers of the whole log. Afterwards every invariant holds:
-# versions without gaps, positions that rise with them, each consumer and reader
-# has had each event once and in order, read models are what their log says.
+# read models, versioned rows and readers of the whole log. Afterwards every
+# invariant holds: versions without gaps, positions that rise with them, each
+# consumer and reader has had each event once and in order, read models are what
+# their log says, versions what was done to their rows.
 # IE_LOAD_SECONDS: a minute, by hand; IE_LOAD_CLIENTS.
 
 use strict;
@@ -68,6 +69,48 @@ BEGIN
 	UPDATE cursors SET position = upto WHERE log = of_log AND n > 0;
 	RETURN n;
 END $$;
+-- each change of a row is counted beside it, in the same transaction
+CREATE TABLE item (id integer PRIMARY KEY, n integer NOT NULL DEFAULT 0, filler text);
+INSERT INTO item SELECT i FROM generate_series(1, 60) i;
+SELECT immutable.add_versioning('item');
+CREATE INDEX ON item_versions (row_position);
+CREATE TABLE changes (id integer, kind text, changed integer);
+CREATE TABLE versions_seen (nr bigserial, id integer, row_version bigint, row_position bigint PRIMARY KEY);
+CREATE TABLE versions_cursor (position bigint NOT NULL);
+INSERT INTO versions_cursor VALUES (0);
+CREATE FUNCTION change(a integer, b integer) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+	done integer;
+BEGIN
+	UPDATE item SET n = n + 1 WHERE id BETWEEN a AND b;
+	GET DIAGNOSTICS done = ROW_COUNT;
+	INSERT INTO changes VALUES (NULL, 'U', done);
+END $$;
+CREATE FUNCTION exchange(a integer) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+	done integer;
+BEGIN
+	DELETE FROM item WHERE id = a;
+	GET DIAGNOSTICS done = ROW_COUNT;
+	INSERT INTO changes VALUES (a, 'D', done);
+	INSERT INTO item VALUES (a) ON CONFLICT (id) DO UPDATE SET n = item.n + 1;
+	INSERT INTO changes VALUES (a, 'X', 1);
+	UPDATE item SET filler = filler WHERE id = a;	-- changes nothing
+END $$;
+CREATE FUNCTION read_versions() RETURNS bigint LANGUAGE plpgsql AS $$
+DECLARE
+	after bigint;
+	upto bigint;
+	n bigint;
+BEGIN
+	SELECT position INTO after FROM versions_cursor FOR UPDATE;
+	upto := immutable.safe_position('item_versions');
+	INSERT INTO versions_seen (id, row_version, row_position)
+	SELECT id, row_version, row_position FROM item_versions WHERE row_position > after AND row_position <= upto ORDER BY row_position;
+	GET DIAGNOSTICS n = ROW_COUNT;
+	UPDATE versions_cursor SET position = greatest(position, upto);
+	RETURN n;
+END $$;
 CREATE VIEW events AS SELECT 'plain'::regclass AS log, * FROM plain UNION ALL SELECT 'parted', * FROM parted;
 SQL
 
@@ -104,6 +147,26 @@ SELECT 1 / (n = v)::integer FROM (SELECT immutable.replay('plain', 's' || :s, 0:
 } ],
 	poll => [ 2, "BEGIN;\nSELECT consume('whole');\nEND;\n" ],
 	spread => [ 2, "BEGIN;\nSELECT consume('spread');\nEND;\n" ],
+	version => [ 4, q{
+\set a random(1, 60)
+\set b random(1, 60)
+BEGIN;
+SELECT change(:a, :a);
+SAVEPOINT s;
+SELECT change(:b, :b + 2);
+ROLLBACK TO s;
+SELECT change(:b, :b);
+END;
+} ],
+	exchange => [ 2, q{
+\set a random(1, 60)
+SELECT exchange(:a);
+} ],
+	as_of => [ 2, q{
+\set a random(1, 60)
+SELECT 1 / (count(*) <= 60 AND count(*) = count(DISTINCT id))::integer FROM item__as_of(clock_timestamp() - interval '1 ms' * :a);
+} ],
+	versions => [ 1, "BEGIN;\nSELECT read_versions();\nEND;\n" ],
 	read => [ 2, "SELECT read_on('plain');\nSELECT read_on('parted');\n" ],
 	refresh => [ 2, "SELECT immutable.refresh('by_type', 500);\n" ],
 );
@@ -156,6 +219,22 @@ is(query(q{SELECT count(*) FROM ((SELECT stream, count(*), max(version) FROM pla
 is(query(q{SELECT count(*) FROM (SELECT stream FROM plain WHERE immutable.replay('plain', stream, 0::bigint, 'counts') <> immutable.stream_version('plain', stream)) s}),
 	0, 'snapshots are right');
 is(query('SELECT count(*) FROM plain_commands') > 0, 1, 'commands were recorded');
+
+# versioned rows
+1 while $node->safe_psql('postgres', 'SELECT read_versions()') > 0;
+is(query("SELECT count(*) FROM immutable.verify_versions('item')"), 0, 'verify_versions finds nothing');
+is(query(q{SELECT (SELECT count(*) FROM item_versions) = 60 + sum(changed) FROM changes}), 't', 'a version for each change, and none for what changed nothing');
+cmp_ok(query('SELECT count(*) FROM changes WHERE changed > 0'), '>', 100, 'there were changes');
+is(query(q{SELECT count(*) FROM (SELECT *, row_number() OVER w AS number, lag(row_start) OVER w AS before, lag(row_xact) OVER w AS same_xact,
+		lag(row_position) OVER w AS position_before, lag(row_operation) OVER w AS was
+	FROM item_versions WINDOW w AS (PARTITION BY id ORDER BY row_version)) v
+	WHERE row_version <> number OR row_start < before OR (row_start = before AND row_xact <> same_xact)
+		OR row_position <= position_before OR (row_operation = 'I') <> (before IS NULL OR was = 'D')}),
+	0, 'versions of a row without gaps, in order of time, from an INSERT to a DELETE');
+is(query(q{SELECT count(*) FROM ((TABLE item EXCEPT SELECT * FROM item__as_of('infinity')) UNION ALL (SELECT * FROM item__as_of('infinity') EXCEPT TABLE item)) d}), 0, 'AS OF now is the table');
+is(query(q{SELECT count(*) FROM ((SELECT id, row_version, row_position FROM item_versions EXCEPT ALL SELECT id, row_version, row_position FROM versions_seen)
+	UNION ALL (SELECT id, row_version, row_position FROM versions_seen EXCEPT ALL SELECT id, row_version, row_position FROM item_versions)) d}),
+	0, 'a reader by safe_position had each version once');
 
 $node->stop;
 done_testing();

@@ -32,6 +32,9 @@ SQL
 	my ($out, $err) = ('', '');
 	local $ENV{PGAPPNAME} = 'writer';
 	my $writer = IPC::Run::start([ 'psql', '-XAtq', '-v', 'ON_ERROR_STOP=1', '-f', $file, '-d', $node->connstr('postgres') ], '>', \$out, '2>', \$err);
+	# the backfill does not end before a row that is locked
+	my $holder = IPC::Run::start([ 'psql', '-XAtq', '-c', "SELECT FROM $table WHERE id = 20000 FOR UPDATE; SELECT pg_sleep(600)", $node->connstr('postgres') ], '>', \my $out3, '2>', \my $err3);
+	$node->poll_query_until('postgres', "SELECT count(*) = 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND query ~ 'FOR UPDATE'") or die 'no row is locked';
 	my $backfill = IPC::Run::start([ 'psql', '-XAtq', '-c', "CALL immutable.backfill_versions('$table', 50)", $node->connstr('postgres') ], '>', \my $out2, '2>', \my $err2);
 	for (1 .. 3000)
 	{
@@ -56,7 +59,7 @@ SQL
 			$node->stop('fast', fail_ok => 1);
 		}
 	}
-	eval { $_->finish } for $writer, $backfill;
+	eval { $_->finish } for $writer, $backfill, $holder;
 	my ($told) = (sort { $b <=> $a } $out =~ /^ack (\d+)\n/mg);
 	my $n = query("SELECT n FROM $table WHERE id = 1");
 	ok($n == $told || $n == $told + 1, "$victim: what was acknowledged is there, and at most one more");
